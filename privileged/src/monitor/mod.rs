@@ -1,9 +1,9 @@
 //! The monitor: the only process that decides.
 //!
-//! Everything that it needs is made before, in [`crate::start`]; then it gives up what it needed for that
-//! ([`lock_down`]) and serves in one loop: what is ready is looked at, what is due is done, and nothing is ever waited
-//! for. Each room here owns its state and gives back what has happened. Only this file knows all of them: it takes
-//! what has happened to the session that it has happened to, and performs what that asks for.
+//! [`crate::start`] makes everything that it needs; then it gives up what it needed for that ([`lock_down`]) and serves
+//! in one loop, which handles ready descriptors and passed deadlines, and never waits for anything else. Each other
+//! file owns its state and returns what has happened. [`serving`] and its folder take these events to sessions and
+//! perform the actions that follow. This file has the loop, reloads, the other trees and the end.
 
 pub mod askers;
 pub mod associations;
@@ -47,7 +47,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// How often a successor hears of what is left.
+/// How often a successor is told of the sessions that are left.
 const NEWS: Duration = Duration::from_secs(1);
 
 /// The only process that decides.
@@ -59,14 +59,14 @@ pub struct Monitor {
     takeover: Takeover,
     notifier: Notifier,
     stop: Stop,
-    /// The files are read once more for what they forbid: where they cannot be, everything ends.
+    /// Whether the files are read once more to end what they forbid; if they cannot be read, everything ends.
     rechecks: bool,
     signals: SignalFd,
 }
 
-/// Its beginning.
+/// The beginning of the monitor.
 impl Monitor {
-    /// Watches what there is to be watched. A trial ends with its terminal.
+    /// Watches all descriptors. A trial ends with its terminal.
     pub fn new(
         serving: Serving,
         reload: Reload,
@@ -76,7 +76,7 @@ impl Monitor {
     ) -> rustix::io::Result<Self> {
         let reactor = &serving.base.reactor;
         if serving.base.is_trial && rustix::termios::isatty(rustix::stdio::stderr()) {
-            // Of a hang-up epoll tells unasked, also where no signal comes.
+            // epoll(7) reports a hang-up unasked, even if no signal comes.
             reactor.watch(rustix::stdio::stderr(), Token::Terminal, EventFlags::ONESHOT)?;
         }
         reactor.watch(&signals, Token::Signals, EventFlags::IN)?;
@@ -88,8 +88,8 @@ impl Monitor {
         Ok(Self { serving, reload, takeover, notifier, stop, rechecks: false, signals })
     }
 
-    /// Whether this tree may take over: who serves still waits for it, and nobody has told it to end. The error is why not.
-    /// A signal that comes later means the daemon, and so both trees.
+    /// Whether this tree may take over: the tree that serves still waits for it, and nobody has told it to end. The
+    /// error says why not. A later signal is meant for the daemon, and so for both trees.
     pub fn may_take_over(&self) -> Result<(), String> {
         if self.takeover.older.is_empty() {
             return Ok(());
@@ -103,7 +103,7 @@ impl Monitor {
         self.takeover.older.is_awaited()
     }
 
-    /// From now on this tree serves, and older ones drain. The error is why it may not.
+    /// Makes this tree serve, and older ones drain. The error says why it may not.
     pub fn take_over(&mut self) -> Result<(), String> {
         if let Some(pid) = self.takeover.go()? {
             self.serving.base.log.notice(&format!("took over from process {pid}"));
@@ -112,7 +112,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// With `recheck_on_reload`, older trees end what the files forbid.
+    /// Makes older trees end what the files forbid, with `recheck_on_reload`.
     fn recheck_older(&self) {
         if self.serving.base.config.settings.recheck_on_reload {
             self.takeover.older.tell(&ToServing::Recheck);
@@ -125,20 +125,19 @@ impl Monitor {
         self.stop.when_empty();
     }
 
-    /// The service manager hears that what is in force is in force.
+    /// Tells the service manager that the daemon is ready, after a start or a reload.
     pub fn tell_ready(&mut self) {
         let status = self.status();
         self.notifier.ready(&status);
     }
 
-    /// The end of the daemon, when all has been said. Without a last word a successor would think that this tree has been
-    /// killed.
+    /// Ends the daemon after its last line. Without a last message a successor would think that this tree was killed.
     pub fn end(self) {
         self.takeover.tell_left(Totals::default());
         self.reload.end();
     }
 
-    /// What a service manager shows of the daemon.
+    /// The state that a service manager shows of the daemon.
     fn status(&self) -> String {
         let Serving { base, sessions, .. } = &self.serving;
         let connections = counted(sessions.len(), "connection");
@@ -154,9 +153,9 @@ impl Monitor {
     }
 }
 
-/// Its loop.
+/// The loop of the monitor.
 impl Monitor {
-    /// Serves until it is told to stop. The error is why it cannot go on.
+    /// Serves until it is told to stop. The error says why it cannot go on.
     pub fn run(&mut self) -> Result<(), String> {
         let mut events = [const { MaybeUninit::uninit() }; 256];
         loop {
@@ -171,7 +170,7 @@ impl Monitor {
         }
     }
 
-    /// When something is due that is no deadline of the reactor's.
+    /// When the next task without a deadline in the reactor is due.
     fn next_due(&self) -> Option<Instant> {
         let log = &self.serving.base.log;
         let dues = [
@@ -201,7 +200,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// The deadline of this has passed.
+    /// Handles a deadline that has passed.
     fn overdue(&mut self, token: Token, now: Instant) {
         match token {
             Token::Takeover => self.tell_left(),
@@ -214,7 +213,7 @@ impl Monitor {
         }
     }
 
-    /// Everything whose time has come.
+    /// Does everything that is due.
     fn due(&mut self, now: Instant) {
         while let Some(token) = self.serving.base.reactor.take_due(now) {
             self.overdue(token, now);
@@ -234,7 +233,7 @@ impl Monitor {
         log.end_turn(now);
         counting.log_lost(log.take_lost());
         if let Some(socket) = log.full_socket() {
-            // It is watched until it has room, so that a burst is not lost for want of a look.
+            // The socket is watched until it has room, so that a burst is not lost for want of a retry.
             let flags = EventFlags::OUT | EventFlags::ONESHOT;
             if reactor.watch_for(socket, Token::Log, flags).is_err() {
                 let _ = reactor.watch(socket, Token::Log, flags);
@@ -268,7 +267,7 @@ impl Monitor {
                 let Serving { awaited, base, .. } = &mut self.serving;
                 return awaited.resolver.files_changed(changed, base);
             }
-            // The rules that were read before may permit what those on the disk forbid.
+            // The old rules may permit what those on the disk forbid.
             Reloaded::Failed if self.rechecks => self.serving.tell_all(|| Event::Stop),
             Reloaded::Failed => self.takeover.reloaded(&self.reload.failure(), &mut self.serving.base),
             Reloaded::Done(users) => {
@@ -278,11 +277,11 @@ impl Monitor {
                 self.recheck_older();
             }
         }
-        // A service manager may be waiting for the end of the reload that this was.
+        // A service manager may be waiting for the end of this reload.
         self.tell_ready();
     }
 
-    /// No new clients; relays get their grace. Told a second time: no grace.
+    /// Accepts no new clients, and gives relays their grace. A second call ends the grace.
     fn stop(&mut self) {
         let grace = seconds(self.serving.base.config.settings.stop_grace);
         if self.stop.ask(Instant::now(), grace) == Told::First {
@@ -294,9 +293,9 @@ impl Monitor {
     }
 }
 
-/// Other trees.
+/// The monitor and other trees.
 impl Monitor {
-    /// Whether nothing is left, here or in older trees.
+    /// Whether no session is left, here or in older trees.
     fn has_ended(&self) -> bool {
         self.serving.sessions.is_empty() && self.takeover.older.is_empty()
     }
@@ -317,7 +316,7 @@ impl Monitor {
         }
     }
 
-    /// A peer has been silent for too long. What has come from it meanwhile counts; after that it is not waited for.
+    /// Gives up a peer that has been silent for too long. Its messages up to here count; later ones are refused.
     fn give_up(&mut self, place: usize) {
         self.hear_peer(place);
         if self.takeover.is_silent(place, &self.serving.base.reactor) {
@@ -326,7 +325,7 @@ impl Monitor {
         }
     }
 
-    /// Another tree has taken over: what there is goes on. The service manager hears of that tree alone.
+    /// Drains, as another tree has taken over: sessions go on. The service manager hears only of that tree.
     fn drain(&mut self) {
         let limit = seconds(self.serving.base.config.settings.drain_limit);
         self.stop.drain(Instant::now(), limit);
@@ -338,8 +337,8 @@ impl Monitor {
         self.serving.base.log.notice(&format!("process {successor} has taken over: {left} to drain"));
     }
 
-    /// A successor hears what is left, also where that is what it was: another tree may have taken over from that one
-    /// meanwhile, and has its connection now.
+    /// Tells a successor what is left, even if nothing has changed: another tree may have taken over from that one
+    /// meanwhile, and has its connection.
     fn tell_left(&mut self) {
         let Serving { base, sessions, .. } = &mut self.serving;
         self.takeover.tell_left(base.totals(sessions.len()));

@@ -1,4 +1,4 @@
-//! A reload: the loader reads everything again, and what it has read comes into force while the monitor serves.
+//! A reload: the loader reads everything again, and the new configuration comes into force while the monitor serves.
 
 use crate::loader::handle::{Loader, News};
 use crate::loader::users::Table;
@@ -8,27 +8,27 @@ use sockd_common::message::takeover::{FromServing, READING};
 use sockd_session::Config;
 use std::time::Instant;
 
-/// What the monitor has of the loader, until that has ended.
+/// The loader, until it has ended.
 #[derive(Debug)]
 pub struct Reload {
     loader: Option<Loader>,
 }
 
-/// What has come of a reload.
+/// The outcome of a reload.
 #[derive(Debug)]
 pub enum Reloaded {
-    /// Nothing yet.
+    /// It is under way.
     NotYet,
-    /// What was read before stays in force.
+    /// It has failed; the old configuration stays in force.
     Failed,
-    /// What has been read is in force; the users are here.
+    /// The new configuration is in force; these are the users.
     Done(Table),
     /// There was no reload: resolv.conf, hosts, or both have been copied again.
     Copied([bool; 2]),
 }
 
 impl Reload {
-    /// With a loader that has just been started.
+    /// Takes a loader that has just been started.
     pub fn new(loader: Loader) -> Self {
         Self { loader: Some(loader) }
     }
@@ -38,7 +38,7 @@ impl Reload {
         self.loader.as_ref()
     }
 
-    /// At the end of the daemon: has the process id file removed.
+    /// Has the process id file removed, at the end of the daemon.
     pub fn end(self) {
         self.loader.into_iter().for_each(Loader::end);
     }
@@ -58,12 +58,12 @@ impl Reload {
         }
     }
 
-    /// Whoever wanted one has found that the files have errors, and has said which.
+    /// Notes a reload whose caller has found errors in the files, and has said which.
     pub fn unreadable(base: &mut Base) {
         failed("reload failed: the files have errors, and what was read before stays in force", base);
     }
 
-    /// What whoever wanted a reload hears of one that has failed.
+    /// The answer to the caller of a reload that has failed.
     pub fn failure(&self) -> FromServing {
         match self.loader {
             Some(_) => FromServing::Reloaded { in_force: false },
@@ -71,12 +71,12 @@ impl Reload {
         }
     }
 
-    /// A loader that has not answered by then is stopped, or waits for a file system. What it reads comes into force later.
+    /// Fails an overdue reload: the loader has stopped, or waits for a file system. Its answer may come into force yet.
     pub fn overdue(base: &mut Base) -> Reloaded {
         failed(&format!("reload failed: the loader has been silent for {} seconds", READING.as_secs()), base)
     }
 
-    /// The loader has read everything, or has ended: then what it read before stays in force.
+    /// Takes the loader's news. If it has ended, the old configuration stays in force.
     pub fn hear(&mut self, base: &mut Base) -> Reloaded {
         let Some(loader) = &mut self.loader else { return Reloaded::NotYet };
         let heard = loader.take(&base.config);
@@ -107,14 +107,14 @@ impl Reload {
     }
 }
 
-/// A reload has failed, and this is said of it.
+/// Counts a failed reload, and logs this line.
 fn failed(line: &str, base: &mut Base) -> Reloaded {
     base.counting.reload_failed();
     base.log.err(line);
     Reloaded::Failed
 }
 
-/// Brings into force what has been read.
+/// Brings a configuration into force.
 fn adopt(mut config: Config, base: &mut Base) {
     for name in base.as_read.fixed_since_start(&config.settings) {
         base.log.err(&format!("{name} is read only at start; the old value stays in force"));

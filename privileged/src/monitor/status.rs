@@ -1,9 +1,9 @@
-//! Who may look: sockets that hand out memory which can only be read. Who has it looks as often as it likes, and the
-//! monitor is asked nothing.
+//! The status sockets, which hand out memory that can only be read. Its holders read it as often as they like, without
+//! the monitor.
 //!
-//! To hand out something else, make a [`Gift`] of it in `sockd_common::status`, and in `start/doors.rs` the memory, after
-//! all forks, with a listener of its own where others may see it than those who may see the ledger. Then
-//! [`Status::add`] it: the room does not know what it gives.
+//! To hand out something else, make a [`Gift`] of it in `sockd_common::status`, and its memory in `start/doors.rs`,
+//! after all forks, with a listener of its own if others may see it than those who may see the ledger. Then
+//! [`Status::add`] it: this file does not know what it gives.
 
 use crate::monitor::door::Door;
 use crate::monitor::reactor::{Reactor, Token};
@@ -12,27 +12,27 @@ use sockd_common::status::{Gift, greeting};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-/// So many are let in at one socket before others have their turn.
+/// The most connections accepted at one socket before others have their turn.
 const ACCEPTS_PER_TURN: usize = 16;
 
-/// So many may have a gift and not have closed their connection. What nobody has fetched counts as open with the
-/// monitor's user (ETOOMANYREFS), as the sockets do that go to workers.
+/// The most callers that have a gift and have not closed their connection. Unfetched descriptors count as open with the
+/// monitor's user (ETOOMANYREFS), as do the sockets that go to workers.
 const MOST_OPEN: usize = 64;
 
-/// So many of those may be one user's.
+/// The most of them of one user.
 const MOST_OF_ONE: usize = 16;
 
-/// So many gifts of one socket may be counters of older trees, beside a ledger and counters of one's own.
+/// The most gifts of one socket that are counters of older trees, beside this tree's ledger and counters.
 pub const MOST_OLDER: usize = 6;
 
-/// The sockets, each at its place; nothing where one is closed.
+/// The sockets, each at its place; `None` if it is closed.
 #[derive(Debug, Default)]
 pub struct Status(Vec<Option<Room>>);
 
 /// Memory that is handed out.
 #[derive(Clone, Debug)]
 pub struct Given {
-    /// What it is.
+    /// Its kind.
     pub kind: Gift,
     /// Its descriptor, for reading alone.
     pub memory: Rc<OwnedFd>,
@@ -40,17 +40,17 @@ pub struct Given {
     pub process: u32,
 }
 
-/// A socket and what it hands out.
+/// A socket and its gifts.
 #[derive(Debug)]
 struct Room {
     door: Door,
     gifts: Vec<Given>,
-    /// Those who have been given it and may not have fetched it, each with its user.
+    /// The callers that have been sent the gifts and may not have fetched them, each with its user.
     open: Vec<(OwnedFd, u32)>,
 }
 
 impl Status {
-    /// Another socket, which listens already and hands out these.
+    /// Adds a socket, which listens already and hands out these gifts.
     pub fn add(&mut self, listener: OwnedFd, gifts: Vec<Given>, reactor: &Reactor) -> rustix::io::Result<()> {
         let token = Token::Status(u32::try_from(self.0.len()).unwrap_or(u32::MAX));
         self.0.push(Some(Room { door: Door::open(listener, token, reactor)?, gifts, open: Vec::new() }));
@@ -62,7 +62,7 @@ impl Status {
         self.0.iter().flatten().map(|room| room.door.listener())
     }
 
-    /// Another tree has those that hand out numbers. That of the ledger stays, as the sessions do.
+    /// Leaves the sockets with numbers to another tree. That of the ledger stays, as the sessions do.
     pub fn close_numbers(&mut self, reactor: &mut Reactor) {
         let has_ledger = |room: &Room| room.gifts.iter().any(|given| given.kind == Gift::Ledger);
         for place in &mut self.0 {
@@ -71,20 +71,20 @@ impl Status {
         }
     }
 
-    /// An older tree has ended. What it has counted stays, as counters do not go backwards.
+    /// Notes that an older tree has ended. Its counts stay, as counters do not go backwards.
     pub fn ended(&mut self, process: u32) {
         let gifts = self.0.iter_mut().flatten().flat_map(|room| &mut room.gifts);
         let of_it = gifts.filter(|given| given.kind == Gift::Counters && given.process == process);
         of_it.for_each(|given| given.kind = Gift::EndedCounters);
     }
 
-    /// Somebody has come to the socket in this place.
+    /// Accepts connections to the socket in this place.
     pub fn ready(&mut self, place: u32, reactor: &mut Reactor) {
         let room = self.0.get_mut(place as usize).and_then(Option::as_mut);
         room.into_iter().for_each(|room| room.serve(reactor));
     }
 
-    /// The socket in this place lets others in again.
+    /// Accepts connections to the socket in this place again after a pause.
     pub fn resume(&self, place: u32, reactor: &Reactor) {
         let room = self.0.get(place as usize).and_then(Option::as_ref);
         room.into_iter().for_each(|room| room.door.resume(reactor));
@@ -92,7 +92,7 @@ impl Status {
 }
 
 impl Room {
-    /// Gives to those who have come. Where too many have not closed yet, a newcomer is closed without a word, and asks
+    /// Sends its gifts to new callers. If too many have not closed yet, a new one is closed without a word, and asks
     /// again.
     fn serve(&mut self, reactor: &mut Reactor) {
         self.open.retain(|(socket, _)| !unix::has_gone(socket));

@@ -1,5 +1,5 @@
-//! The takeover socket and who has come to it. That is root, or who has started the daemon; descriptors go to them and
-//! never come from them.
+//! The takeover socket and its peers, which are of root or of the user who has started the daemon. Descriptors go to
+//! them and never come from them.
 
 use crate::monitor::base::Base;
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
@@ -16,37 +16,37 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-/// Who has come to the takeover socket.
+/// A peer that has connected to the takeover socket.
 #[derive(Debug)]
 struct Peer {
     pid: i32,
     line: MonitorEnd<FromServing, ToServing>,
-    /// It is not waited for any more.
+    /// Whether it is no longer waited for.
     is_late: bool,
 }
 
-/// The takeover socket and all that has come of it.
+/// The takeover socket, its peers and the older trees.
 #[derive(Debug, Default)]
 pub struct Takeover {
     socket: Option<OwnedFd>,
-    /// What serves here, as others are told.
+    /// The facts about this server that peers are told.
     about: About,
-    /// The user who may come, beside root.
+    /// The user who may connect, beside root.
     owner: u32,
     peers: Peers,
     lines: HashMap<usize, Peer>,
-    /// The ways to older trees.
+    /// The connections to older trees.
     pub older: OlderTrees,
 }
 
 impl Takeover {
-    /// With this socket, for root and this user, and with the ways to older trees.
+    /// Takes this socket, for root and this user, and the connections to older trees.
     pub fn new(socket: Option<OwnedFd>, owner: u32, about: About, older: Vec<(OwnedFd, u32)>) -> Self {
         Self { socket, owner, about, older: OlderTrees::new(older), ..Self::default() }
     }
 
-    /// Begins to watch. Of a peer that cannot be accepted the socket does not tell again, as without a descriptor it would
-    /// tell of nothing else; the next one brings both.
+    /// Begins to watch. Edge-triggered: a failed accept is not reported again, as without descriptors the loop would do
+    /// nothing else; the next peer brings both.
     pub fn watch(&self, reactor: &Reactor) -> rustix::io::Result<()> {
         if let Some(socket) = &self.socket {
             reactor.watch(socket, Token::Takeover, EventFlags::IN | EventFlags::ET)?;
@@ -54,7 +54,7 @@ impl Takeover {
         self.older.watch(reactor)
     }
 
-    /// Lets in who has come.
+    /// Accepts peers.
     pub fn accept(&mut self, reactor: &mut Reactor) {
         let Some(socket) = &self.socket else { return };
         while let Ok(come) = unix::accept(socket) {
@@ -71,7 +71,7 @@ impl Takeover {
         }
     }
 
-    /// The next thing that a peer asks of the daemon; what can be answered is answered here.
+    /// The next message of a peer that the daemon has to act on; others are answered here.
     pub fn hear(&mut self, place: usize, serving: &mut Serving) -> Option<Answer> {
         loop {
             let answer = match self.lines.get(&place)?.line.receive() {
@@ -103,7 +103,7 @@ impl Takeover {
         self.lines.get(&place).is_some_and(|peer| peer.line.send(message, descriptor).is_ok())
     }
 
-    /// Closes the connection to a peer; the log says what that means.
+    /// Closes the connection to a peer, and logs what that means.
     fn hang_up(&mut self, place: usize, base: &mut Base) {
         let gone = self.lines.remove(&place);
         let farewell = gone.and_then(|peer| self.peers.farewell(place, peer.pid, peer.is_late));
@@ -112,19 +112,19 @@ impl Takeover {
         self.wait(place, &mut base.reactor);
     }
 
-    /// A peer that owes the next word has so long for it.
+    /// Limits the wait for a peer that owes the next message.
     fn wait(&self, place: usize, reactor: &mut Reactor) {
         let due = Instant::now().checked_add(SILENCE).filter(|_| self.peers.is_awaited(place));
         reactor.set_deadline(Token::Peer(place as u32), due);
     }
 
-    /// Whether a peer has owed a word for too long.
+    /// Whether a peer has owed a message for too long.
     pub fn is_silent(&self, place: usize, reactor: &Reactor) -> bool {
         self.peers.is_awaited(place) && reactor.deadline(Token::Peer(place as u32)).is_none()
     }
 
-    /// Such a peer takes over no more. It hears so, and can say nothing from now on: what it says after this fails with
-    /// EPIPE, and what it has said before is heard. So both sides know who serves.
+    /// Refuses the takeover of such a peer, and tells it so. Its later messages fail with EPIPE, and its earlier ones
+    /// are read. So both sides know who serves.
     pub fn refuse_to_wait(&mut self, place: usize) {
         if let Some(peer) = self.lines.get_mut(&place) {
             peer.is_late = true;
@@ -152,7 +152,7 @@ impl Takeover {
         }
     }
 
-    /// A reload is over: who waits for that hears of it.
+    /// Tells the peers that wait for a reload that it is over.
     pub fn reloaded(&mut self, outcome: &FromServing, base: &mut Base) {
         for place in self.peers.reloaded() {
             match self.say(place, outcome, None) {
@@ -162,9 +162,9 @@ impl Takeover {
         }
     }
 
-    /// Somebody else serves from now on: gives its process id.
+    /// Leaves the service to another tree, and returns its process id.
     pub fn drain(&mut self, reactor: &Reactor) -> i32 {
-        // Others have these sockets too, and closing them would not take them out of the set.
+        // Others have these sockets too, so closing them would not take them out of the epoll set.
         self.socket.take().iter().for_each(|socket| reactor.unwatch(socket));
         self.older.leave(reactor);
         let successor = self.peers.successor().and_then(|place| self.lines.get(&place));
@@ -173,7 +173,7 @@ impl Takeover {
 
     /// Tells a successor what is left.
     pub fn tell_left(&self, left: Totals) {
-        // It may be full, where the successor has stopped. It may be broken: what came before that is to be heard yet.
+        // The connection may be full if the successor has stopped. It may be broken, with earlier messages to be read.
         if let Some(place) = self.peers.successor() {
             self.say(place, &FromServing::Left(left), None);
         }
