@@ -1,9 +1,9 @@
-//! Queries that workers put to other hosts: to the client's identd (who is the client?) and to the next SOCKS server
-//! (does it grant the request?).
+//! Queries that workers put to other hosts: to the client's identd (who is the client?) and to an upstream (does it
+//! grant the request?).
 //!
-//! It is never the session worker that asks. A user who has taken over the session worker of his host must not be
-//! able to vouch for himself, nor to ask a next server for what the rules forbid. One worker asks the hosts of one
-//! address only, or one next server: it parses their answers.
+//! The session worker never asks. A user who has taken over the session worker of his host must not be able to vouch
+//! for himself, nor to ask an upstream for what the rules forbid. A worker parses answers, so it asks only the hosts of
+//! one address, or one upstream.
 
 use crate::monitor::base::{Base, Heard, News};
 use crate::monitor::dial::{Begun, Caller};
@@ -22,19 +22,19 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-/// RFC 1413.
+/// The port of identd (RFC 1413).
 const IDENT_PORT: u16 = 113;
 
-/// The workers that ask, by what they are asked.
+/// The queries of ident and upstream workers.
 #[derive(Debug, Default)]
 pub struct Askers {
     queries: Queries,
-    /// Those for whose workers there is no place before another one has ended, with their connections.
+    /// The queries, with their connections, that wait for another worker to end before theirs has a place.
     waiting: VecDeque<(QueryKey, OwnedFd)>,
 }
 
 impl Askers {
-    /// Asks the identd of a client that has connected to `proxy`; the arrival is the answer where nobody can be asked.
+    /// Asks the identd of a client that has connected to `proxy`. The error is the answer if nobody can be asked.
     pub fn ask_ident(
         &mut self,
         waiter: Waiter,
@@ -63,7 +63,7 @@ impl Askers {
         failed.map_or(Ok(key), |(_, arrival)| Err(arrival))
     }
 
-    /// Asks a next server, to which `server` is a connection, to carry a request out for a session of this client host.
+    /// Asks an upstream, to which `server` is a connection, to carry out a request for a session of this client host.
     pub fn ask_upstream(
         &mut self,
         waiter: Waiter,
@@ -82,8 +82,8 @@ impl Askers {
         failed.map_or(Ok(key), |(_, arrival)| Err(arrival))
     }
 
-    /// Gives the socket to the worker that asks, or keeps it as long as there is no place for one; where there is none, the
-    /// query has failed.
+    /// Gives the socket to the worker that asks, or keeps it until there is a place for one. If no worker can be had,
+    /// the query fails.
     fn hand_over(&mut self, key: QueryKey, socket: OwnedFd, base: &mut Base) -> Option<News> {
         let asker = self.queries.asker(key)?;
         if base.must_wait(asker) {
@@ -93,7 +93,7 @@ impl Askers {
         }
         let Some(worker) = base.asker(asker) else { return self.queries.fail(key, &mut base.counts) };
         let id = key.id();
-        // A worker that is lost is noticed where its channel is read.
+        // The loss of a worker is noticed when its channel is read.
         match self.queries.asked(key, worker) {
             Some(Question::Identity { client_port, proxy_port }) => {
                 let (client_port, server_port) = (*client_port, *proxy_port);
@@ -107,7 +107,7 @@ impl Askers {
         None
     }
 
-    /// A worker has ended: what waits for a place is asked, in its order, until one has to wait for the next.
+    /// Asks waiting queries, in their order, after a worker has ended, until one has to wait for the next.
     pub fn ask_waiting(&mut self, base: &mut Base) -> Vec<News> {
         let mut news = Vec::new();
         while let Some((key, _)) = self.waiting.front()
@@ -119,7 +119,7 @@ impl Askers {
         news
     }
 
-    /// The connection to an identd stands, or has failed.
+    /// Takes the outcome of the dial to an identd.
     pub fn dialled(&mut self, key: QueryKey, dialled: Dialled, base: &mut Base) -> Option<News> {
         match dialled {
             Ok(socket) => self.hand_over(key, socket, base),
@@ -127,7 +127,7 @@ impl Askers {
         }
     }
 
-    /// An ident worker has said something.
+    /// Takes a message of an ident worker.
     pub fn ident_heard(&mut self, worker: WorkerKey, message: FromIdent, base: &mut Base) -> Heard {
         match message {
             FromIdent::Ready(_) => Ok(None),
@@ -139,7 +139,7 @@ impl Askers {
         }
     }
 
-    /// An upstream worker has said something.
+    /// Takes a message of an upstream worker.
     pub fn upstream_heard(&mut self, worker: WorkerKey, message: FromUpstream, base: &mut Base) -> Heard {
         match message {
             FromUpstream::Ready(_) => Ok(None),
@@ -157,7 +157,7 @@ impl Askers {
         Ok(waiter.map(|waiter| (waiter, answer)))
     }
 
-    /// The session that waited does not any more; a worker that was asked still has to answer.
+    /// Cancels a query whose session waits no longer. A worker that was asked still has to answer.
     pub fn cancel(&mut self, key: QueryKey, waiter: Waiter, base: &mut Base) {
         match self.queries.cancel(key, waiter, &mut base.counts, Instant::now()) {
             None => {}
@@ -175,7 +175,7 @@ impl Askers {
         }
     }
 
-    /// Gives up a query whose worker has not come yet; the arrival is the answer.
+    /// Gives up a query whose worker is not ready yet. Returns the answer to the session.
     pub fn unasked(&mut self, key: QueryKey, waiter: Waiter, base: &mut Base) -> Option<Arrival> {
         let workers = &base.workers.pool.workers;
         let is_ready = |worker| workers.get(worker).is_none_or(Worker::is_ready);
@@ -184,17 +184,17 @@ impl Askers {
         Some(arrival)
     }
 
-    /// When a worker owes the end of a query.
+    /// When a worker has to end a query.
     pub fn due_at(&self) -> Option<Instant> {
         self.queries.due_at()
     }
 
-    /// A worker that has not given up a query when it had to.
+    /// A worker that has not ended a cancelled query in time, if any.
     pub fn overdue(&mut self, now: Instant) -> Option<(WorkerKey, Violation)> {
         self.queries.overdue(now)
     }
 
-    /// A worker is gone: what it was asked is not answered.
+    /// Fails the queries of a worker that is gone.
     pub fn worker_gone(&mut self, worker: WorkerKey, base: &mut Base) -> Vec<News> {
         self.queries.fail_asked(worker, &mut base.counts)
     }

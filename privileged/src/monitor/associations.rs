@@ -1,7 +1,7 @@
-//! The UDP associations: their sockets, and which worker relays for each.
+//! The UDP associations: their sockets, and the workers that relay for them.
 //!
-//! The monitor keeps a descriptor of its own of every socket that it lends. To shut that down ends the sending of whoever has
-//! another one.
+//! The monitor keeps a descriptor of its own of every socket that it lends. A shutdown of it ends the sending of every
+//! other holder.
 
 use crate::monitor::base::Base;
 use crate::monitor::reactor::{EventFlags, Token};
@@ -24,16 +24,16 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// Ports that the kernel is asked for until one is no other association's.
+/// The most attempts to get a port from the kernel that no other association has.
 const PORTS_TRIED: usize = 8;
 
-/// The associations, by the sessions that have asked for them.
+/// The associations, by their sessions.
 #[derive(Debug, Default)]
 pub struct Associations {
     entries: HashMap<SessionKey, Entry>,
-    /// Their ports that peers see. Two associations at one port could hear each other's peers.
+    /// The ports that peers see. Two associations at one port could hear each other's peers.
     ports: HashSet<u16>,
-    /// Those for whose workers there is no place before another one has ended.
+    /// The associations that wait for another worker to end before theirs has a place.
     waiting: VecDeque<SessionKey>,
     rate: FlowRate,
 }
@@ -42,16 +42,16 @@ pub struct Associations {
 struct Entry {
     flows: Association,
     host: Host,
-    /// Whose worker relays.
+    /// The key of the worker that relays.
     asker: AskerKey,
     /// The client's socket.
     client: Rc<OwnedFd>,
-    /// Where the client has sent its first datagram from.
+    /// The source of the client's first datagram.
     latched: Option<SocketAddr>,
     stage: AssociationStage,
-    /// The sockets of the flows that are open.
+    /// The sockets of open flows.
     sockets: HashMap<FlowId, Rc<OwnedFd>>,
-    /// The ports that peers see: the first one of all flows, others where that is taken for a family or an address.
+    /// The ports that peers see: the first for all flows, others if that one is taken for a family or an address.
     ports: Vec<u16>,
 }
 
@@ -60,17 +60,17 @@ struct Entry {
 pub struct Wanted {
     /// Its flows.
     pub flows: Association,
-    /// Where the client has connected from.
+    /// The address from which the client has connected.
     pub client: SocketAddr,
     /// The address that its connection came to.
     pub at: SocketAddr,
-    /// The port that it says it will send from; 0 where it does not say.
+    /// The port from which it says that it will send; 0 if it does not say.
     pub hint: u16,
 }
 
-/// Their beginning.
+/// The beginning of associations.
 impl Associations {
-    /// Opens the port for the client's datagrams; gives the address that the client is told.
+    /// Opens the port for the client's datagrams. Returns the address that the client is told.
     pub fn open(&mut self, key: SessionKey, wanted: Wanted, base: &mut Base) -> Result<SocketAddr, Failure> {
         let Wanted { flows, client, at, hint } = wanted;
         let (host, settings) = (Host::of(client.ip()), &base.config.settings);
@@ -85,7 +85,7 @@ impl Associations {
         let (socket, own) = side.map_err(Failure::Call)?;
         let watched = base.reactor.watch(&socket, Token::Association(key), EventFlags::IN);
         watched.map_err(|error| Failure::Call(failed("epoll_ctl")(error)))?;
-        // Clients that are to share nothing do not share this worker either.
+        // Clients that must share nothing do not share this worker either.
         let alone = matches!(settings.isolation, Isolation::Connection | Isolation::User);
         let asker = AskerKey { role: Role::Datagram, host, server: alone.then_some(client) };
         let stage = AssociationStage::silent(settings, Instant::now());
@@ -98,7 +98,7 @@ impl Associations {
         Ok(told)
     }
 
-    /// The client's first datagram may be there: a worker gets its socket. Gives why the association is over, if so.
+    /// Lends the client's socket to a worker once the first datagram is here. Returns the association's end, if any.
     pub fn latch(&mut self, key: SessionKey, base: &mut Base) -> Option<EndCause> {
         let entry = self.entries.get_mut(&key).filter(|entry| entry.stage.worker().is_none())?;
         if entry.latched.is_none() {
@@ -121,23 +121,23 @@ impl Associations {
         None
     }
 
-    /// The first that waits for a worker, where there is a place for that.
+    /// The first association that waits for a worker, if there is a place for that.
     pub fn next_waiting(&mut self, base: &Base) -> Option<SessionKey> {
         let entry = self.entries.get(self.waiting.front()?);
         let may_go = entry.is_none_or(|entry| !base.must_wait(entry.asker));
         may_go.then(|| self.waiting.pop_front()).flatten()
     }
 
-    /// The reactor tells when an association is to be looked at.
+    /// Sets the deadline at which an association is checked.
     fn look_in_time(&self, key: SessionKey, base: &mut Base) {
         let Some(Entry { stage, flows, .. }) = self.entries.get(&key) else { return };
         base.reactor.set_deadline(Token::Association(key), stage.due_at(flows));
     }
 }
 
-/// Their end.
+/// The end of associations.
 impl Associations {
-    /// Ends an association. What it has moved is given at once where no worker has to tell it.
+    /// Ends an association. Returns what it has moved, unless its worker has yet to tell.
     pub fn dissociate(&mut self, key: SessionKey, why: EndCause, base: &mut Base) -> Option<Moved> {
         let entry = self.entries.get_mut(&key).filter(|entry| entry.stage.worker().is_some());
         let Some(entry) = entry else { return Some(self.remove(key, Relayed::default(), base)) };
@@ -149,18 +149,18 @@ impl Associations {
         None
     }
 
-    /// Why an association has ended, of which a worker says this.
+    /// The cause of an association's end, by the worker's word.
     pub fn ended(&self, key: SessionKey, why: AssociationEnd) -> Result<EndCause, Violation> {
         self.entries.get(&key).map_or(Ok(EndCause::Idle), |entry| entry.stage.ended(why))
     }
 
-    /// Those that a worker relays for, and why each ends when it is gone.
+    /// The associations of a worker, each with the cause of its end if the worker is gone.
     pub fn of_worker(&self, worker: WorkerKey) -> Vec<(SessionKey, EndCause)> {
         let of_worker = self.entries.iter().filter(|(_, entry)| entry.stage.worker() == Some(worker));
         of_worker.map(|(key, entry)| (*key, entry.stage.ending().unwrap_or(EndCause::WorkerEnded))).collect()
     }
 
-    /// Closes everything of an association; gives what it has moved, where its open flows have moved this.
+    /// Closes everything of an association. Returns what it has moved; `open` is the part of its open flows.
     pub fn remove(&mut self, key: SessionKey, open: Relayed, base: &mut Base) -> Moved {
         let Some(entry) = self.entries.remove(&key) else { return Moved::default() };
         base.reactor.set_deadline(Token::Association(key), None);
@@ -178,22 +178,22 @@ impl Associations {
         entry.flows.moved(open)
     }
 
-    /// The deadline of an association has passed.
+    /// The step that is due for an association whose deadline has passed.
     pub fn overdue(&self, key: SessionKey) -> Option<AssociationDue> {
         self.entries.get(&key).map(|entry| entry.stage.due())
     }
 }
 
 impl Entry {
-    /// Nothing more is sent by whoever has them.
+    /// Stops all sending, for every holder of the sockets.
     fn end_sockets(&self) {
         self.sockets.values().chain([&self.client]).for_each(|socket| datagram::end(socket));
     }
 }
 
-/// Their flows.
+/// The flows of associations.
 impl Associations {
-    /// A worker speaks of an association: it must be one that it relays for.
+    /// The association that a worker names, which must be one that it relays for.
     pub fn named_by(&self, worker: WorkerKey, id: Id) -> Result<SessionKey, Violation> {
         match self.entries.get(&id.into()).and_then(|entry| entry.stage.worker()) {
             Some(own) if own == worker => Ok(id.into()),
@@ -201,12 +201,12 @@ impl Associations {
         }
     }
 
-    /// Those that there are.
+    /// All associations.
     pub fn all(&self) -> Vec<SessionKey> {
         self.entries.keys().copied().collect()
     }
 
-    /// Takes in what happens to a flow; gives what is to be done, or the worker that has said what it could not.
+    /// Takes an event of a flow. Returns the actions that follow, or the worker that has broken the protocol.
     pub fn on(
         &mut self,
         key: SessionKey,
@@ -264,7 +264,7 @@ impl Associations {
         Ok(())
     }
 
-    /// Performs what is asked for a flow; what sessions ask for as well is not done here.
+    /// Performs an action of a flow, except for those that are also actions of sessions.
     pub fn perform(&mut self, key: SessionKey, action: FlowAction, base: &mut Base) -> Option<FlowEvent> {
         let Entry { stage, host, sockets, .. } = self.entries.get_mut(&key)?;
         let (id, worker) = (key.id(), stage.lent_to());
@@ -298,18 +298,18 @@ impl Associations {
     }
 }
 
-/// Whether a host has as many flows as it may have: the log says that datagrams are dropped.
+/// Whether a host has reached its limit of flows; the log then says that datagrams are dropped.
 fn is_full(host: Host, base: &mut Base) -> bool {
     let reached = base.counts.limit(Resource::Flow, host, &base.config.settings);
     reached.map(|reached| base.limited("datagrams are dropped", reached)).is_some()
 }
 
-/// A port is another program's.
+/// The error that another program has a port.
 fn in_use() -> FailedCall {
     failed("bind")(Errno::ADDRINUSE)
 }
 
-/// The socket of a flow at a port that is no association's.
+/// Makes the socket of a flow, at a port that no association has.
 fn at_new_port(
     to: SocketAddr,
     from: Option<IpAddr>,

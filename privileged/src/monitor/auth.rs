@@ -1,7 +1,7 @@
-//! The monitor's half of passwords: one auth worker with the table of users, as long as there are users, and what it checks.
+//! The monitor's half of passwords: one auth worker with the table of users, while there are users, and its checks.
 //!
-//! The table is memory that the loader has filled and sealed. The monitor hands it on as it is and reads nothing of it, and
-//! neither of the passwords. Of a user the log and the limits need the name.
+//! The table is memory that the loader has filled and sealed. The monitor hands it on and reads neither it nor the
+//! passwords. For the log and the limits it needs only the names of users.
 
 use crate::monitor::base::{Base, Heard, News};
 use sockd_common::message::Role;
@@ -13,21 +13,21 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// The auth worker, the table that it works with, and what it has to do.
+/// The auth worker, its table, and its checks.
 #[derive(Debug, Default)]
 pub struct Auth {
-    /// Handed to every auth worker; nothing where there are no users.
+    /// The table for every auth worker; `None` without users.
     table: Option<Rc<OwnedFd>>,
     sole: Sole,
-    /// When the worker, which has no clock, is told that time has passed.
+    /// When the worker, which has no clock, is next told that time has passed.
     tick_at: Option<Instant>,
     checks: Checks,
 }
 
-/// The worker.
+/// The auth worker.
 impl Auth {
-    /// The loader has read the users, of which there are so many. Without any there need be no worker; one that there is
-    /// gets the empty table.
+    /// Takes the table that the loader has read, with the number of users. Without users no worker is needed; a running
+    /// one gets the empty table.
     pub fn take_table(&mut self, table: OwnedFd, users: u32, base: &mut Base) {
         let table = Rc::new(table);
         self.table = (users > 0).then(|| table.clone());
@@ -51,7 +51,7 @@ impl Auth {
         [self.sole.due_at(), self.tick_at, self.checks.due_at()].into_iter().flatten().min()
     }
 
-    /// Does what is due. The worker that has not ended a check in time is named.
+    /// Does what is due. Returns the worker if it has not ended a check in time.
     pub fn due(&mut self, now: Instant, base: &mut Base) -> Option<(WorkerKey, Violation)> {
         if self.sole.take_due(now) {
             self.start(base);
@@ -63,7 +63,7 @@ impl Auth {
         self.sole.worker().zip(self.checks.look_at_owed(now).err())
     }
 
-    /// A worker is gone. Where it was this one, what it was asked is not answered.
+    /// Fails the checks under way if the worker that is gone is the auth worker.
     pub fn worker_gone(&mut self, worker: WorkerKey, base: &mut Base) -> Vec<News> {
         if !self.sole.gone(worker) {
             return Vec::new();
@@ -78,19 +78,19 @@ impl Auth {
     }
 }
 
-/// The checks.
+/// The checks of passwords.
 impl Auth {
     /// Whether a password of this client host would be checked.
     pub fn admits(&mut self, host: Host) -> bool {
         self.table.is_some() && self.checks.admits(host, Instant::now())
     }
 
-    /// A session of this client host wants a check. [`Auth::next`] begins it.
+    /// Adds a check for a session of this client host. [`Auth::next`] begins it.
     pub fn check(&mut self, waiter: Waiter, host: Host, credentials: Credentials) -> CheckKey {
         self.checks.begin(waiter, host, credentials)
     }
 
-    /// Asks what can be asked now, until a session hears something.
+    /// Asks the worker for waiting checks, up to the first news for a session.
     pub fn next(&mut self, base: &mut Base) -> Option<News> {
         let worker = self.sole.worker().filter(|_| self.table.is_some());
         loop {
@@ -102,7 +102,7 @@ impl Auth {
         }
     }
 
-    /// The worker has said something.
+    /// Takes a message of the worker.
     pub fn heard(&mut self, message: FromAuth, base: &mut Base) -> Heard {
         match message {
             FromAuth::Ready(_) | FromAuth::TableRead { .. } => Ok(None),
@@ -118,7 +118,7 @@ impl Auth {
         }
     }
 
-    /// The session that waited does not any more; the worker still has to answer what it was asked.
+    /// Cancels a check whose session waits no longer. The worker still has to answer it.
     pub fn cancel(&mut self, key: CheckKey, waiter: Waiter, base: &mut Base) {
         if let Some((message, worker)) =
             self.checks.cancel(key, waiter, Instant::now()).zip(self.sole.worker())
