@@ -1,4 +1,4 @@
-//! What every room of the monitor works with, and what a room has to tell.
+//! The state that all parts of the monitor share, and the news that they return.
 
 use crate::log::Log;
 use crate::monitor::dial::Dials;
@@ -20,43 +20,43 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// What has come to whom.
+/// News for a session that waits.
 pub type News = (Waiter, Arrival);
 
-/// What came of a worker's message.
+/// The outcome of a worker's message.
 pub type Heard = Result<Option<News>, Violation>;
 
-/// What is in force, and what the rooms share.
+/// The configuration in force, and the state that all parts of the monitor share.
 #[derive(Debug)]
 pub struct Base {
-    /// Rules, routes and settings; of limits in all, what older trees have left of them.
+    /// Rules, routes and settings. Total limits are less the share of older trees.
     pub config: Config,
     /// The settings as they were read.
     pub as_read: Settings,
-    /// What older trees have open.
+    /// The totals that older trees have open.
     pub elsewhere: Totals,
-    /// Where lines go.
+    /// The log.
     pub log: Log,
-    /// What is waited for.
+    /// All watched descriptors and deadlines.
     pub reactor: Reactor,
-    /// Who does the work.
+    /// The workers.
     pub workers: Workers,
-    /// What every client host has open.
+    /// The counts of everything that each client host has open.
     pub counts: Counts,
-    /// What lines of the rules limit.
+    /// The limits that lines of the rules set.
     pub lines: Lines,
-    /// Connections on their way.
+    /// Connections that are being made.
     pub dials: Dials,
-    /// What others may see of the sessions.
+    /// The view of the sessions for administrators.
     pub ledger: Ledger,
-    /// What is told to whoever watches the daemon.
+    /// The counters for monitoring programs.
     pub counting: Counting,
-    /// The daemon is only tried out.
+    /// Whether this is a trial of the daemon.
     pub is_trial: bool,
 }
 
 impl Base {
-    /// With nothing under way.
+    /// Begins with nothing under way.
     pub fn new(
         config: Config,
         log: Log,
@@ -83,7 +83,7 @@ impl Base {
         })
     }
 
-    /// Older trees have this open. Limits in all are for all trees.
+    /// Notes what older trees have open: total limits are for all trees.
     pub fn count_elsewhere(&mut self, elsewhere: Totals) {
         self.elsewhere = elsewhere;
         self.config.settings = match elsewhere == Totals::default() {
@@ -92,7 +92,7 @@ impl Base {
         };
     }
 
-    /// What this tree has open, beside its sessions.
+    /// The totals that this tree has open, with this number of sessions.
     pub fn totals(&mut self, sessions: usize) -> Totals {
         let counts = &mut self.counts;
         let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
@@ -107,22 +107,22 @@ impl Base {
         }
     }
 
-    /// A limit is met: the log says what comes of it, quietly.
+    /// Counts a limit that was reached, and logs the consequence, quietly.
     pub fn limited(&mut self, what: &str, met: impl Into<Met>) {
         let met = met.into();
         self.counting.limited(met.label);
         self.log.quiet_err(&format!("{what}: {met}"));
     }
 
-    /// Starts a worker, or says in the log why it cannot be.
+    /// Starts a worker, or logs why it cannot.
     pub fn start_worker(&mut self, role: Role) -> Option<WorkerKey> {
         let started = self.workers.start(role, &self.config.settings, &mut self.reactor);
         let failed = |error| self.log.quiet_err(&format!("cannot start a {} worker: {error}", role.as_str()));
         started.map_err(failed).ok()
     }
 
-    /// The worker that asks a host or serves it alone, with one thing more to do. Nobody where there is none and no place for
-    /// one.
+    /// Assigns one more task to the worker for this key, started if need be. `None` if no worker exists and none may be
+    /// started.
     pub fn asker(&mut self, asker: AskerKey) -> Option<WorkerKey> {
         let worker = match self.workers.pool.choose_asker(asker, &self.config.settings) {
             Choice::Use(worker) => worker,
@@ -140,7 +140,7 @@ impl Base {
         Some(worker)
     }
 
-    /// Whether there is no place for it before a worker has ended that is on its way out.
+    /// Whether this key has no place for a worker until another one that is to end has ended.
     pub fn must_wait(&self, asker: AskerKey) -> bool {
         matches!(self.workers.pool.choose_asker(asker, &self.config.settings), Choice::Wait(_))
     }
@@ -151,23 +151,23 @@ impl Base {
         Some(worker)
     }
 
-    /// With `isolation: user`, whether a worker has served more than one connection before its user is known.
+    /// Whether a worker has served more than one connection before its user is known, with `isolation: user`.
     pub fn knows_user_too_late(&self, worker: WorkerKey) -> bool {
         self.config.settings.isolation == Isolation::User && !self.workers.pool.is_alone(worker)
     }
 
-    /// A session waits no longer than this.
+    /// Sets or removes the limit of a session's present wait.
     pub fn set_deadline(&mut self, key: SessionKey, limit: Option<Duration>) {
         let due = limit.and_then(|limit| Instant::now().checked_add(limit));
         self.reactor.set_deadline(Token::Session(key), due);
     }
 
-    /// See [`Workers::tell`]. Where there is no such worker any more its end tells whoever waits for it.
+    /// See [`Workers::tell`]. If the worker is gone, its end tells whoever waits for it.
     pub fn tell(&mut self, to: WorkerKey, message: &impl ToWorker, descriptor: Option<Rc<OwnedFd>>) {
         self.workers.tell(to, message, descriptor);
     }
 
-    /// A session, query or lookup of a worker has ended.
+    /// Notes that a session, query or lookup of a worker has ended.
     pub fn release_worker(&mut self, worker: WorkerKey) {
         self.workers.release(worker, &self.config.settings, &mut self.reactor);
     }

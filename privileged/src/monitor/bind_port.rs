@@ -1,5 +1,5 @@
-//! The port of a BIND: opened for one session, kept while strangers come to it, and closed when its peer has come or
-//! nobody waits any longer.
+//! The port of a BIND: opened for one session, kept while strangers connect to it, and closed when its peer has come or
+//! its session waits no longer.
 
 use crate::monitor::base::Base;
 use crate::monitor::reactor::{EventFlags, Token};
@@ -11,7 +11,7 @@ use sockd_session::{Arrival, FailedCall, Host, PortKey, Resource, Slots, Waiter}
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-/// The ports that are open.
+/// The open ports.
 #[derive(Debug, Default)]
 pub struct BindPorts(Slots<Port, 'p'>);
 
@@ -25,25 +25,25 @@ struct Port {
 /// A port that a session asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
-    /// Who waits for it.
+    /// The session that waits for it.
     pub waiter: Waiter,
     /// Its client host.
     pub host: Host,
     /// The address that its client connected to.
     pub proxy: IpAddr,
-    /// Where the peer is expected from.
+    /// The address of the expected peer.
     pub towards: IpAddr,
-    /// The address to listen at, where the route file says so.
+    /// The address to listen at, if the route file gives one.
     pub at: Option<IpAddr>,
-    /// At one of the [`RESERVED`] ports.
+    /// Whether it has to be one of the [`RESERVED`] ports.
     pub reserved: bool,
 }
 
-/// Who has come to a port, and from where.
+/// A connection to a port, and its source.
 pub type Peer = (OwnedFd, SocketAddr);
 
 impl BindPorts {
-    /// Opens a port; where there is none, the arrival says why.
+    /// Opens a port. The error is the answer if none can be opened.
     pub fn open(&mut self, wanted: Wanted, base: &mut Base) -> Result<(PortKey, SocketAddr), Arrival> {
         let Wanted { waiter, host, .. } = wanted;
         if let Some(reached) = base.counts.limit(Resource::Bind, host, &base.config.settings) {
@@ -59,7 +59,7 @@ impl BindPorts {
         Ok((self.0.insert(Port { socket, waiter, host }), address))
     }
 
-    /// Takes in whoever has come to a port. It stays open until it is known who that is.
+    /// Accepts a connection to a port. The port stays open until the peer is known to be the expected one.
     pub fn accept(&mut self, key: PortKey, base: &mut Base) -> Option<(Waiter, Result<Peer, FailedCall>)> {
         let Port { socket, waiter, .. } = self.0.get(key)?;
         let waiter = *waiter;
@@ -68,7 +68,7 @@ impl BindPorts {
                 let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok())?;
                 Some((waiter, Ok((server, peer))))
             }
-            // The port would stay readable: better one BIND fails than that the monitor spins.
+            // The port would stay readable: it is better that one BIND fails than that the monitor spins.
             Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
                 self.close(key, waiter, base);
                 Some((waiter, Err(failed("accept")(error))))
@@ -77,7 +77,7 @@ impl BindPorts {
         }
     }
 
-    /// Closes the port of a session. It may be closed already, and its key another's.
+    /// Closes the port of a session. It may be closed already, and its key reused.
     pub fn close(&mut self, key: PortKey, waiter: Waiter, base: &mut Base) {
         if self.0.get(key).is_some_and(|port| port.waiter == waiter)
             && let Some(port) = self.0.remove(key)
@@ -92,7 +92,7 @@ fn listen(wanted: Wanted, ports: Option<(u16, u16)>) -> Result<(OwnedFd, SocketA
     let Wanted { proxy, towards, at, reserved, .. } = wanted;
     let at = match at {
         Some(at) => at,
-        // Anybody is nowhere in particular. Where there is no route file there is one interface: the client's.
+        // An unspecified peer has no route. Without a route file there is one interface: the client's.
         None if towards.is_unspecified() => sockd_policy::canonical(proxy),
         None => sockets::source_towards(towards)?,
     };

@@ -1,4 +1,4 @@
-//! Where clients come from: who is accepted, who is turned away, and when nobody is for a moment.
+//! The listeners: which clients are accepted, which are turned away, and when accepting pauses.
 
 use crate::monitor::base::Base;
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
@@ -11,13 +11,13 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// Connections accepted from one listener before others have their turn.
+/// The most connections accepted from one listener before others have their turn.
 pub const ACCEPTS_PER_TURN: usize = 256;
 
-/// New clients wait this long in the backlog when the system has no room for them.
+/// How long new clients wait in the backlog when the system has no room for them.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The deadline of the first listener is that of all of them.
+/// The deadline of the first listener, which serves for all of them.
 const END_OF_PAUSE: Token = Token::Listener(0);
 
 /// A socket that accepts clients.
@@ -25,23 +25,23 @@ const END_OF_PAUSE: Token = Token::Listener(0);
 pub struct Listener {
     /// The socket.
     pub socket: OwnedFd,
-    /// Where it listens.
+    /// The address at which it listens.
     pub address: SocketAddr,
     /// The name that a service manager has given it.
     pub name: String,
-    /// The service manager has it open as well.
+    /// Whether the service manager has it open as well.
     pub activated: bool,
 }
 
-/// The listeners, and what holds clients off.
+/// The listeners, and the state that holds clients off.
 #[derive(Debug)]
 pub struct Clients {
     listeners: Vec<Listener>,
-    /// Where clients come to, whether a listener is there or an inetd has one.
+    /// The addresses that clients connect to, of listeners here or of an inetd's.
     pub own: Vec<SocketAddr>,
-    /// Who of them is served.
+    /// Decides which clients are served.
     pub admission: Admission,
-    /// Given up for a moment when descriptors run out, so that clients can be refused instead of left waiting.
+    /// Given up for a moment when descriptors run out, so that clients are refused instead of left waiting.
     reserve: Option<OwnedFd>,
 }
 
@@ -50,11 +50,11 @@ pub struct Clients {
 pub struct Client {
     /// Its socket.
     pub socket: OwnedFd,
-    /// Where it has connected from.
+    /// The address from which it has connected.
     pub address: SocketAddr,
     /// The listener that it has connected to.
     pub listener: SocketAddr,
-    /// How it has come.
+    /// The way by which it has connected.
     pub origin: Origin,
 }
 
@@ -64,14 +64,14 @@ impl Client {
         Self { socket, address, listener, origin }
     }
 
-    /// The one client that an inetd has handed over; nobody where it is gone again.
+    /// The one client that an inetd has handed over; `None` if it is gone again.
     pub fn handed_over(socket: OwnedFd, at: SocketAddr) -> Option<Self> {
         let peer = getpeername(&socket).ok().flatten();
         let address = peer.and_then(|peer| SocketAddr::try_from(peer).ok())?;
         Some(Self::new(socket, address, at, Origin::DIRECT))
     }
 
-    /// Whose limits it counts for.
+    /// The host for whose limits it counts.
     pub fn host(&self) -> Host {
         Host::of(self.address.ip())
     }
@@ -84,7 +84,7 @@ impl Client {
 }
 
 impl Clients {
-    /// Clients come to these listeners.
+    /// Takes the listeners that clients connect to.
     pub fn new(listeners: Vec<Listener>) -> Self {
         Self {
             own: listeners.iter().map(|listener| listener.address).collect(),
@@ -108,7 +108,7 @@ impl Clients {
         &self.listeners
     }
 
-    /// Clients that come from now on are asked whether they are still there.
+    /// Sets keepalive for clients that connect later.
     pub fn keep_alive(&self, keepalive: Option<Keepalive>) {
         self.listeners.iter().for_each(|listener| sockets::keep_alive(&listener.socket, keepalive));
     }
@@ -130,14 +130,14 @@ impl Clients {
                     self.hold_off(place, error, base);
                     return None;
                 }
-                // The client is gone again, or the network said something about another connection (accept(2)).
+                // The client is gone again, or the network has reported an error of another connection (accept(2)).
                 Err(_) => {}
             }
         }
     }
 
-    /// Without descriptors a client would wait in the backlog, and the listener would stay readable. The reserve
-    /// makes room for closing one connection; then everything pauses.
+    /// Pauses accepting. Without descriptors a client would wait in the backlog, and the listener would stay readable.
+    /// The reserve makes room for closing one connection; then everything pauses.
     fn hold_off(&mut self, place: u32, error: Errno, base: &mut Base) {
         let mut why = Met::other(error);
         if matches!(error, Errno::MFILE | Errno::NFILE) {
@@ -153,28 +153,28 @@ impl Clients {
         self.watch_for(EventFlags::empty(), &base.reactor);
     }
 
-    /// The pause is over: clients are accepted again.
+    /// Accepts clients again after the pause.
     pub fn resume(&mut self, reactor: &Reactor) {
         self.reserve = self.reserve.take().or_else(|| reactor.reserve_descriptor());
         self.watch_for(EventFlags::IN, reactor);
     }
 
-    /// Changing what is there takes no memory, so it does not fail where that is short.
+    /// Changes the watched events. This takes no memory, so it does not fail for lack of it.
     fn watch_for(&self, flags: EventFlags, reactor: &Reactor) {
         for (place, listener) in (0..).zip(&self.listeners) {
             let _ = reactor.watch_for(&listener.socket, Token::Listener(place), flags);
         }
     }
 
-    /// Accepts nobody from sockets that whoever started the daemon has open too: clients wait there for the next daemon.
-    /// False where there are no others.
+    /// Stops accepting from sockets that the starter of the daemon has open too: clients wait there for the next
+    /// daemon. False if there are no other sockets.
     pub fn leave_activated(&mut self, reactor: &Reactor) -> bool {
         let activated = self.listeners.iter().filter(|listener| listener.activated);
         activated.for_each(|listener| reactor.unwatch(&listener.socket));
         self.listeners.iter().any(|listener| !listener.activated)
     }
 
-    /// Accepts nobody any more.
+    /// Stops accepting for good.
     pub fn close(&mut self, reactor: &mut Reactor) {
         reactor.set_deadline(END_OF_PAUSE, None);
         self.listeners.drain(..).for_each(|listener| reactor.unwatch(&listener.socket));

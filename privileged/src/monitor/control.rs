@@ -1,4 +1,4 @@
-//! Who may give orders: members of a group, over a socket of their own, in packets of one size.
+//! Orders of administrators: members of a group send them over a socket of their own, in packets of one size.
 
 use crate::monitor::door::Door;
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
@@ -9,13 +9,13 @@ use sockd_session::{ControllerKey, Slots};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// So many may be connected at once. One more is closed.
+/// The most connections at once. A further one is closed.
 const MOST: usize = 16;
 
-/// Who says nothing for so long is closed.
+/// How long a connection may be silent before it is closed.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// The control socket, where there is one, and who is connected to it.
+/// The control socket, if any, and its connections.
 #[derive(Debug, Default)]
 pub struct Control {
     door: Option<Door>,
@@ -40,7 +40,7 @@ impl Control {
         self.door.as_ref().map(Door::listener)
     }
 
-    /// Somebody has come.
+    /// Accepts waiting connections.
     pub fn ready(&mut self, reactor: &mut Reactor) {
         let Some(door) = &self.door else { return };
         for _ in 0..MOST {
@@ -54,7 +54,7 @@ impl Control {
         }
     }
 
-    /// Others are let in again.
+    /// Accepts connections again after the pause.
     pub fn resume(&self, reactor: &Reactor) {
         self.door.iter().for_each(|door| door.resume(reactor));
     }
@@ -65,7 +65,7 @@ impl Control {
         reactor.set_deadline(Token::Controller(key), None);
     }
 
-    /// Who has sent the next packet, and the order that it is, where it is one. Nothing: none is there now.
+    /// The sender of the next packet, with its order if it is one; `None` if no packet is there.
     pub fn hear(&mut self, key: ControllerKey, reactor: &mut Reactor) -> Option<(Caller, Option<Order>)> {
         let Connected { socket, caller } = self.connected.get(key)?;
         let caller = *caller;
@@ -83,7 +83,7 @@ impl Control {
         }
     }
 
-    /// Who does not fetch its answers has no room for them at some time, and is closed.
+    /// Sends an answer. A caller that does not fetch its answers is closed once there is no room for more.
     pub fn answer(&mut self, key: ControllerKey, answer: Answer, reactor: &mut Reactor) {
         let sent = self.connected.get(key).map(|connected| {
             send(&connected.socket, &answer.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)

@@ -1,5 +1,5 @@
-//! Connections to destinations, next servers, identds and nameservers: whoever gets one gets it when it stands and the
-//! peer is the one that was dialled.
+//! Connections to destinations, upstreams, identds and nameservers. A caller gets its connection when it is made and
+//! the peer is the one that was dialled.
 
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::net::dial::{Dial, Dialled, finish, is_settled, set_out};
@@ -10,10 +10,10 @@ use sockd_session::{DialKey, FailedCall, LookupKey, QueryKey, Slots, Waiter};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-/// Whom a connection is for.
+/// The caller for which a connection is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// A session, which waits for its destination or a next server.
+    /// A session, which waits for its destination or an upstream.
     Session(Waiter),
     /// A lookup, for a nameserver and this type of record.
     Lookup(LookupKey, RecordType),
@@ -21,7 +21,7 @@ pub enum Caller {
     Query(QueryKey),
 }
 
-/// The connections on their way.
+/// The connections that are being made.
 #[derive(Debug, Default)]
 pub struct Dials(Slots<Pending, 'd'>);
 
@@ -32,12 +32,12 @@ struct Pending {
     caller: Caller,
 }
 
-/// How far a connection has come at once.
+/// The state of a connection after connect(2).
 #[derive(Debug)]
 pub enum Begun {
-    /// It stands, and the peer is who was dialled.
+    /// It is made, and the peer is the one that was dialled.
     Connected(OwnedFd),
-    /// It is on its way.
+    /// It is being made.
     Pending(DialKey),
 }
 
@@ -54,21 +54,21 @@ impl Dials {
         Ok(Begun::Pending(self.0.insert(Pending { socket, to: dial.to, caller })))
     }
 
-    /// A connection has become writable: says whose it is, and what has become of it. One turn of the loop may give up
-    /// a connection and begin another with its key while an event of the first is still to be looked at.
+    /// Takes a connection that has become writable. Returns its caller and the outcome. One turn of the loop may give
+    /// up a connection and begin another with its key while an event of the first is still pending.
     pub fn ready(&mut self, key: DialKey, reactor: &mut Reactor) -> Option<(Caller, Dialled)> {
         let is_settled = self.0.get(key).is_some_and(|pending| is_settled(&pending.socket));
         let pending = is_settled.then(|| self.remove(key, reactor)).flatten()?;
         Some((pending.caller, finish(pending.socket, pending.to)))
     }
 
-    /// A connection has had its time.
+    /// Ends a connection whose time is over. Returns its caller and the outcome.
     pub fn overdue(&mut self, key: DialKey, reactor: &mut Reactor) -> Option<(Caller, Dialled)> {
         let pending = self.remove(key, reactor)?;
         Some((pending.caller, Err(failed("connect")(Errno::TIMEDOUT))))
     }
 
-    /// Nobody waits for a connection any longer. It may be over already, and its key another's.
+    /// Cancels a connection that nobody waits for any longer. It may be over already, and its key reused.
     pub fn cancel(&mut self, key: DialKey, caller: Caller, reactor: &mut Reactor) {
         if self.0.get(key).is_some_and(|pending| pending.caller == caller) {
             drop(self.remove(key, reactor));

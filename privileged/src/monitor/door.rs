@@ -1,4 +1,4 @@
-//! A Unix socket that others on this host come to, in a folder and with a mode that say who may.
+//! A Unix socket that other programs on this host connect to. Its folder and its mode decide which may.
 
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::net::unix::{self, Caller};
@@ -6,10 +6,10 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// Nobody is let in for so long where descriptors or memory have run out.
+/// How long accepting pauses when descriptors or memory have run out.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A listening socket, which gives way when there is no room.
+/// A listening socket, which pauses when there is no room.
 #[derive(Debug)]
 pub struct Door {
     listener: OwnedFd,
@@ -28,14 +28,14 @@ impl Door {
         self.listener.as_fd()
     }
 
-    /// Another tree lets in who comes. It has the socket too, which would stay in the set.
+    /// Leaves the door to another tree. That has the socket too, so it would stay in the epoll set.
     pub fn close(self, reactor: &mut Reactor) {
         reactor.unwatch(&self.listener);
         reactor.set_deadline(self.token, None);
     }
 
-    /// Lets one in; nobody where nobody has come, or cannot be let in now. Who it is is a name for the log: the mode of the
-    /// socket is what let it in.
+    /// Accepts a connection; `None` if none has come, or none can be accepted. The caller is a name for the log: the
+    /// mode of the socket is what admits it.
     pub fn accept(&self, reactor: &mut Reactor) -> Option<(OwnedFd, Caller)> {
         match unix::accept(&self.listener) {
             Ok(come) => come,
@@ -48,7 +48,7 @@ impl Door {
         }
     }
 
-    /// The pause is over.
+    /// Accepts connections again after the pause.
     pub fn resume(&self, reactor: &Reactor) {
         let _ = reactor.watch_for(&self.listener, self.token, EventFlags::IN);
     }

@@ -1,4 +1,4 @@
-//! The monitor gives up what it needed to start: no fork, no program, no file, nearly no capability.
+//! The monitor gives up everything that only the start needs: no fork, no program, no file, nearly no capability.
 
 use crate::monitor::profile::MONITOR;
 use crate::process::apparmor;
@@ -8,12 +8,12 @@ use crate::process::sys;
 use nix::sys::signal::Signal;
 use sockd_lockdown::{Capability, Grants, LandlockStatus};
 
-/// Locks the monitor down for good. It goes on as this user and group; as the one that it is where there is none.
+/// Locks the monitor down for good. It continues as this user and group; with `None`, as its present one.
 pub fn lock_down(user: Option<(u32, u32)>) -> Result<LandlockStatus, StartError> {
-    // The kernel reaps then: as process 1 of a container the daemon is given the orphans of others, and of its own
-    // children the ends of their channels tell it.
+    // The kernel then reaps children: as process 1 of a container the daemon gets the orphans of others. The ends of
+    // its own children show on their channels.
     let _always_possible = sys::ignore(Signal::SIGCHLD);
-    // While it may still write to /proc.
+    // Done while it may still write to /proc.
     apparmor::confine_monitor()?;
     let files = Some(Grants { network: true, ..Grants::default() });
     let capabilities = &[Capability::CAP_NET_BIND_SERVICE];
