@@ -1,4 +1,4 @@
-//! The workers as processes: started by way of the spawner, told through their channels, and given up when they do
+//! The workers as processes: started through the spawner, sent messages over their channels, and given up when they do
 //! not read them.
 
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
@@ -19,12 +19,12 @@ use std::time::Instant;
 /// All workers.
 #[derive(Debug)]
 pub struct Workers {
-    /// Which there are, and whom they serve.
+    /// The workers that exist, and the clients that they serve.
     pub pool: Pool<Outbox>,
     spawner: Outbox,
-    /// Who has been told something in this turn of the loop.
+    /// The workers that have been sent something in this turn of the loop.
     told: Vec<WorkerKey>,
-    /// Those that are retired.
+    /// The workers that are retired.
     endings: Endings,
 }
 
@@ -38,7 +38,7 @@ pub enum Due {
 }
 
 impl Workers {
-    /// No workers yet. `descriptors` is the limit that every worker inherits.
+    /// Begins without workers. `descriptors` is the limit that every worker inherits.
     pub fn new(spawner: Channel, descriptors: u64) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, Into::into);
         Self {
@@ -74,8 +74,8 @@ impl Workers {
         Ok(key)
     }
 
-    /// Sends a worker a message at the end of the turn, or keeps it until it is taken. False where there is no such worker
-    /// any more; the end of one is noticed where its channel is read.
+    /// Sends a worker a message at the end of the turn, or keeps it until the worker takes it. False if the worker is
+    /// gone; the end of a worker is noticed when its channel is read.
     pub fn tell<M: ToWorker>(
         &mut self,
         key: WorkerKey,
@@ -88,15 +88,15 @@ impl Workers {
         is_kept
     }
 
-    /// A worker is sent what waits for it at the end of the turn.
+    /// Has the waiting messages of a worker sent at the end of the turn.
     pub fn flush_later(&mut self, key: WorkerKey) {
         if self.told.last() != Some(&key) {
             self.told.push(key);
         }
     }
 
-    /// The end of a turn: what it has said leaves. The spawner may be stopped: clients that have a worker are served even
-    /// so.
+    /// Sends all waiting messages at the end of a turn. The spawner may have stopped: clients that have a worker are
+    /// served even so.
     pub fn flush_all(&mut self, reactor: &mut Reactor) {
         let mut told = std::mem::take(&mut self.told);
         told.drain(..).for_each(|key| self.flush(key, reactor));
@@ -111,13 +111,13 @@ impl Workers {
         }
     }
 
-    /// When the spawner is to be told again what the system did not take, a lost spare worker is replaced, or a lost
-    /// worker has to have ended.
+    /// When a message that the system did not take is sent to the spawner again, a lost spare worker is replaced, or a
+    /// lost worker has to have ended.
     pub fn due_at(&self) -> Option<Instant> {
         [self.spawner.retry(), self.pool.paused_until(), self.endings.due_at()].into_iter().flatten().min()
     }
 
-    /// Sets the time at which a worker has to be looked at, unless that is before already.
+    /// Sets the time at which a worker is checked, unless an earlier one is set.
     fn look_at_in_time(&self, key: WorkerKey, reactor: &mut Reactor) {
         let Some(worker) = self.pool.workers.get(key) else { return };
         let outbox = &worker.channel;
@@ -129,7 +129,7 @@ impl Workers {
         }
     }
 
-    /// The time has come to look at a worker: says why it cannot stay, if so.
+    /// Checks a worker at its time. Returns why it cannot stay, if so.
     pub fn due(&mut self, key: WorkerKey, now: Instant, reactor: &mut Reactor) -> Option<Due> {
         let outbox = &self.pool.workers.get(key)?.channel;
         if outbox.retry().is_some_and(|retry| retry <= now) {
@@ -154,7 +154,7 @@ impl Workers {
         }
     }
 
-    /// A worker has locked itself down, and is sent what waits with the next flush; false where it had said so before.
+    /// Notes that a worker is locked down, and may be sent its messages with the next flush; false if that was known.
     pub fn mark_ready(&mut self, key: WorkerKey) -> bool {
         if let Some(worker) = self.pool.workers.get_mut(key) {
             worker.channel.mark_ready();
@@ -162,40 +162,40 @@ impl Workers {
         self.pool.mark_ready(key)
     }
 
-    /// A session, query or lookup of a worker has ended.
+    /// Notes that a session, query or lookup of a worker has ended.
     pub fn release(&mut self, key: WorkerKey, settings: &Settings, reactor: &mut Reactor) {
         self.pool.release(key, settings, Instant::now());
         self.look_at_in_time(key, reactor);
     }
 
-    /// Whether so much waits for a worker that it is to serve no further client.
+    /// Whether too many messages wait for a worker for it to serve a further client.
     pub fn is_full(&self, key: WorkerKey) -> bool {
         self.pool.workers.get(key).is_some_and(|worker| worker.channel.is_full())
     }
 
-    /// Takes a worker out of service, and gives its number. It is killed, so that one that does not look at its channel goes
-    /// as well. One that was lost has ended by itself, or has a moment for that: its end tells why, and is news.
+    /// Takes a worker out of service, and returns its number. It is killed, so that one that does not read its channel
+    /// ends too. A lost worker has ended by itself, or has a moment for that: its end tells why, and is news.
     pub fn retire(&mut self, key: WorkerKey, lost: Option<Lost>, reactor: &mut Reactor) -> Option<u32> {
         let now = Instant::now();
         let Worker { serial, .. } = self.pool.remove(key, true, now)?;
         reactor.set_deadline(Token::Worker(key), None);
         let lingers = lost.is_some();
         if !lingers {
-            // The spawner is dead where this fails, and with it the worker.
+            // If this fails the spawner is dead, and the worker with it.
             self.spawner.send(&ToSpawner::Kill { serial }, None);
         }
         self.endings.insert(serial, lost, lingers, now);
         Some(serial)
     }
 
-    /// Kills a worker that has closed its channel and has not ended in time since; there may be more.
+    /// Kills one worker that has closed its channel and has not ended in time since; there may be more.
     pub fn kill_lingering(&mut self, now: Instant) -> Option<Lost> {
         let (serial, lost) = self.endings.overdue(now)?;
         self.spawner.send(&ToSpawner::Kill { serial }, None);
         Some(lost)
     }
 
-    /// What the spawner tells next: the number of a worker, and how it ended.
+    /// The spawner's next message: the number of a worker, and how it ended.
     pub fn hear_spawner(&self) -> Result<Option<(u32, Ending)>, String> {
         match self.spawner.receive() {
             Ok(Received::Message(FromSpawner::Ended { serial, how }, _)) => Ok(Some((serial, how))),
@@ -205,13 +205,13 @@ impl Workers {
         }
     }
 
-    /// A worker that was retired has ended: it is reaped, and if it was lost the log hears of it now.
+    /// Notes that a retired worker has been reaped. A lost one is returned for the log.
     pub fn reap(&mut self, serial: u32) -> Option<Lost> {
         self.pool.reaped(serial);
         self.endings.reaped(serial)
     }
 
-    /// Sends the workers of clients, and those that relay datagrams, the settings that they follow.
+    /// Sends session workers, and those that relay datagrams, the settings that they follow.
     pub fn set_up_again(&mut self, settings: &Settings) {
         for key in self.pool.of_clients() {
             self.tell(key, &roles::session_setup(settings), None);
@@ -222,7 +222,7 @@ impl Workers {
     }
 }
 
-/// Sends what waits. A channel is watched for messages, and for room while messages wait.
+/// Sends waiting messages. A channel is watched for messages, and for room while messages wait.
 fn flush(outbox: &mut Outbox, token: Token, reactor: &Reactor) {
     outbox.flush();
     if let Some(wants_room) = outbox.wants_room() {

@@ -1,4 +1,4 @@
-//! What the monitor may ask of the kernel: one row for each system call, with its conditions and the reason.
+//! The system calls of the monitor: one row for each, with its conditions and the reason.
 
 use sockd_lockdown::When::{Always, Args};
 use sockd_lockdown::profile_rows::{
@@ -63,7 +63,7 @@ pub const MONITOR: &[Row] = &[
     end(None),
 ];
 
-/// Memory that cannot be executed where the kernel knows of that, and that the loader can seal.
+/// The flags of memory that the loader can seal, and that cannot be executed if the kernel knows that flag.
 const SEALABLE: Arg =
     flags(1, (libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | libc::MFD_NOEXEC_SEAL).cast_signed());
 

@@ -1,9 +1,9 @@
-//! Connections at listeners for balancers: the PROXY header of each tells who the client is.
+//! Connections at listeners for balancers, each with a PROXY header that tells who the client is.
 //!
-//! The header is looked at in the socket (MSG_PEEK), at its first bytes and then at its length, and taken out by one read
-//! of exactly that length, so that what the client sends stays for its worker. A connection that waits for its header has
-//! no session, no worker and no limit of a client: it is the balancer's, which has as many as it may have unfinished
-//! requests. One of whose header is here at once, as balancers write it, never waits.
+//! The header is read in the socket (MSG_PEEK), at its first bytes and then at its length, and taken out by one read of
+//! exactly that length, so that the client's bytes stay for its worker. A connection that waits for its header has no
+//! session, no worker and no limit of a client. It counts for the balancer, which may have as many as unfinished
+//! requests. A connection whose header is here at once, as balancers write it, never waits.
 
 use crate::monitor::base::Base;
 use crate::monitor::clients::Client;
@@ -15,23 +15,23 @@ use sockd_session::{HeaderKey, Resource, Slots};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// A balancer has its header written before its client has sent a byte.
+/// How long a header may take; a balancer has it written before its client has sent a byte.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Those that wait.
+/// Connections whose PROXY header has not arrived.
 #[derive(Debug, Default)]
 pub struct Headers(Slots<Awaited, 'h'>);
 
 #[derive(Debug)]
 struct Awaited {
     connection: Client,
-    /// The kernel says nothing before so many bytes are here; 0 where it has not been told to wait for any.
+    /// How many bytes the kernel waits for before it reports the socket; 0 if it has not been told to wait.
     wanted: usize,
     due: Option<Instant>,
 }
 
 impl Headers {
-    /// Somebody has connected. Gives the client where its header is here, or where the listener is for clients themselves.
+    /// Takes a new connection. Returns the client if its header is here, or if the listener is for clients themselves.
     pub fn arrived(&mut self, connection: Client, base: &mut Base) -> Option<Client> {
         match base.config.settings.balancers(connection.listener) {
             None => Some(connection),
@@ -43,13 +43,13 @@ impl Headers {
         }
     }
 
-    /// There is more of a header, or there will be no more, or its time is over. Gives the client where it is whole.
+    /// Looks at a header that has more bytes, or will have no more, or is overdue. Returns the client if it is whole.
     pub fn ready(&mut self, key: HeaderKey, base: &mut Base) -> Option<Client> {
         let awaited = self.take(key, base)?;
         self.look(awaited, base)
     }
 
-    /// Nobody is waited for any more.
+    /// Closes all connections that wait.
     pub fn close_all(&mut self, base: &mut Base) {
         self.0.keys_where(|_| true).into_iter().for_each(|key| drop(self.take(key, base)));
     }
@@ -67,7 +67,7 @@ impl Headers {
             Ok(Taken::Wants(more)) if more > *wanted => {
                 return self.wait(Awaited { wanted: more, ..awaited }, base);
             }
-            // Otherwise the kernel would not have said so.
+            // The kernel reports fewer bytes only if no more will come.
             Ok(_) => Err(Fault::Unfinished),
             Err(fault) => Err(fault),
         };
@@ -94,7 +94,7 @@ impl Headers {
         None
     }
 
-    /// Nothing is waited for.
+    /// Ends the wait of a connection.
     fn take(&mut self, key: HeaderKey, base: &mut Base) -> Option<Awaited> {
         let awaited = self.0.remove(key)?;
         base.reactor.set_deadline(Token::Header(key), None);

@@ -1,14 +1,14 @@
-//! What the monitor waits for, each with a token of its own.
+//! The events that the monitor waits for, each with a token of its own.
 
 use serde::{Deserialize, Serialize};
 use sockd_session::{ControllerKey, DialKey, HeaderKey, PortKey, SessionKey, WorkerKey};
 
 pub use crate::net::reactor::EventFlags;
 
-/// Everything that is waited for.
+/// All watched descriptors and deadlines of the monitor.
 pub type Reactor = crate::net::reactor::Reactor<Token>;
 
-/// What has become ready, or whose deadline has passed.
+/// The owner of a descriptor that is ready, or of a deadline that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Token {
     /// A listening socket, by its place.
@@ -29,7 +29,7 @@ pub enum Token {
     Routes,
     /// A worker's channel.
     Worker(WorkerKey),
-    /// A connection on its way.
+    /// A connection that is being made.
     Dial(DialKey),
     /// The port of a BIND.
     Port(PortKey),
@@ -37,17 +37,17 @@ pub enum Token {
     Session(SessionKey),
     /// The client's socket of a session's association, and its deadline.
     Association(SessionKey),
-    /// Who may look, at the status socket in this place.
+    /// Readers, at the status socket in this place.
     Status(u32),
-    /// Who may give orders.
+    /// The control socket.
     Control,
-    /// Who is about to give one, and its deadline.
+    /// A connection to the control socket, and its deadline.
     Controller(ControllerKey),
     /// The takeover socket.
     Takeover,
-    /// Who has come to it, by a place.
+    /// A connection to the takeover socket, by its place.
     Peer(u32),
-    /// The way to an older tree, by its place.
+    /// The connection to an older tree, by its place.
     Older(u32),
     /// A connection whose PROXY header is awaited, and its deadline.
     Header(HeaderKey),

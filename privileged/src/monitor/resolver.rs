@@ -1,4 +1,4 @@
-//! The monitor's half of the resolver: one resolver worker, sockets to the nameservers for it, answers from it.
+//! The monitor's half of the resolver: one resolver worker, which gets sockets to nameservers and gives answers.
 
 use crate::loader::copies::SystemFiles;
 use crate::monitor::base::{Base, Heard, News};
@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// The resolver worker and what it has to do.
+/// The resolver worker and its lookups.
 #[derive(Debug)]
 pub struct Resolver {
     sole: Sole,
@@ -24,18 +24,18 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// No worker yet.
+    /// Begins without a worker.
     pub fn new(files: SystemFiles) -> Self {
         Self { sole: Sole::default(), lookups: Lookups::default(), files }
     }
 
-    /// The loader has copied resolv.conf, hosts, or both again.
+    /// Tells the worker that the loader has copied resolv.conf, hosts, or both again.
     pub fn files_changed(&mut self, changed: [bool; 2], base: &mut Base) {
         self.files.changed(changed);
         self.tell_news(base);
     }
 
-    /// Starts the worker, tells it what the files say, and asks it for what waits.
+    /// Starts the worker, sends it the contents of the files, and asks it for waiting lookups.
     pub fn start(&mut self, base: &mut Base) {
         self.sole.started(base.start_worker(Role::Resolver), Instant::now());
         self.files.tell_again();
@@ -45,7 +45,7 @@ impl Resolver {
         }
     }
 
-    /// When the worker is to be started again, or owes the end of a lookup.
+    /// When the worker is to be started again, or has to end a lookup.
     pub fn due_at(&self) -> Option<Instant> {
         self.sole.due_at().into_iter().chain(self.lookups.due_at()).min()
     }
@@ -56,12 +56,12 @@ impl Resolver {
         }
     }
 
-    /// False where there is no resolver just now.
+    /// Sends the worker a message; false if there is no worker at present.
     fn tell(&self, message: &ToResolver, descriptor: Option<OwnedFd>, base: &mut Base) -> bool {
         self.sole.worker().is_some_and(|worker| base.workers.tell(worker, message, descriptor.map(Rc::new)))
     }
 
-    /// Asks what has not been asked yet; without a resolver it waits for the next one, as long as its session does.
+    /// Asks for a lookup. Without a worker it waits for the next one, as long as its session does.
     fn ask(&mut self, key: LookupKey, base: &mut Base) {
         if let Some(request) = self.lookups.request(key)
             && self.tell(&request, None, base)
@@ -70,7 +70,7 @@ impl Resolver {
         }
     }
 
-    /// Where all places are taken, one that a session of another host has waited long enough for gives way.
+    /// If all places are taken, ends a lookup of another host that its session has waited for long enough.
     fn make_room(&mut self, host: Host, base: &mut Base) {
         if self.lookups.limit(host, &mut base.counts, &base.config.settings).is_some()
             && let Some((most, key, waiter)) = self.lookups.gives_way(host)
@@ -81,7 +81,7 @@ impl Resolver {
         }
     }
 
-    /// Begins a lookup for a session of this client host; the arrival is the answer where it cannot be begun.
+    /// Begins a lookup for a session of this client host. The error is the answer if it cannot be begun.
     pub fn look_up(
         &mut self,
         waiter: Waiter,
@@ -100,7 +100,7 @@ impl Resolver {
         Ok(key)
     }
 
-    /// The session that waited does not any more; the resolver still has to answer what it was asked.
+    /// Cancels a lookup whose session waits no longer. The resolver still has to answer it.
     pub fn cancel(&mut self, key: LookupKey, waiter: Waiter, base: &mut Base) {
         let cancelled = self.lookups.cancel(key, waiter, &mut base.counts, Instant::now());
         let Some((dials, owed)) = cancelled else { return };
@@ -110,7 +110,7 @@ impl Resolver {
         }
     }
 
-    /// The worker has said something.
+    /// Takes a message of the worker.
     pub fn heard(&mut self, message: FromResolver, base: &mut Base) -> Heard {
         match message {
             FromResolver::Ready(_) => Ok(None),
@@ -156,14 +156,14 @@ impl Resolver {
         };
     }
 
-    /// The connection to a nameserver stands, or has failed.
+    /// Takes the outcome of the dial to a nameserver.
     pub fn dialled(&mut self, key: LookupKey, record: RecordType, dialled: Dialled, base: &mut Base) {
         if self.lookups.dialled(key, record) {
             self.give_socket(key, record, dialled.ok(), base);
         }
     }
 
-    /// Does what is due; gives a worker that has not ended a lookup when it had to.
+    /// Does what is due. Returns the worker if it has not ended a lookup in time.
     pub fn due(&mut self, now: Instant, base: &mut Base) -> Option<(WorkerKey, Violation)> {
         if self.sole.take_due(now) {
             self.start(base);
@@ -171,7 +171,7 @@ impl Resolver {
         self.sole.worker().zip(self.lookups.look_at_owed(now).err())
     }
 
-    /// A worker is gone. Where it was the resolver a new one is started for what it had not been asked yet.
+    /// Fails the lookups of a resolver that is gone, and starts a new one for those that it had not been asked yet.
     pub fn worker_gone(&mut self, worker: WorkerKey, base: &mut Base) -> Vec<News> {
         if !self.sole.gone(worker) {
             return Vec::new();
@@ -186,7 +186,7 @@ impl Resolver {
     }
 }
 
-/// A lookup is over: gives what the session hears that waits for it.
+/// Ends a lookup. Returns the news for the session that waits for it, if any.
 fn told(key: LookupKey, ended: Ended, answer: Answer, base: &mut Base) -> Option<News> {
     cancel_dials(key, ended.dials, base);
     ended.waiter.map(|waiter| (waiter, Arrival::Resolved(answer)))

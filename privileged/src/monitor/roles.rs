@@ -1,4 +1,4 @@
-//! The roles of workers as the monitor knows them.
+//! The roles of workers, as the monitor knows them.
 
 use rustix::io::Errno;
 use sockd_common::channel::{ChannelError, Received};
@@ -18,17 +18,17 @@ use std::os::fd::OwnedFd;
 /// A message of a worker.
 #[derive(Debug)]
 pub enum FromWorker {
-    /// Of a session worker.
+    /// A message of a session worker.
     Session(FromSession),
-    /// Of a datagram worker.
+    /// A message of a datagram worker.
     Datagram(FromDatagram),
-    /// Of an ident worker.
+    /// A message of an ident worker.
     Ident(FromIdent),
-    /// Of a resolver worker.
+    /// A message of a resolver worker.
     Resolver(FromResolver),
-    /// Of an upstream worker.
+    /// A message of an upstream worker.
     Upstream(FromUpstream),
-    /// Of an auth worker.
+    /// A message of an auth worker.
     Auth(FromAuth),
 }
 
@@ -47,7 +47,7 @@ impl FromWorker {
     }
 }
 
-/// Whom the workers of a role serve, and so how many there are.
+/// The clients that one worker of a role serves, which decides how many workers there are.
 pub fn serves(role: Role) -> Serves {
     match role {
         Role::Session => Serves::ClientHosts,
@@ -83,10 +83,10 @@ pub fn receive(role: Role, outbox: &Outbox) -> Result<Received<FromWorker>, Chan
     })
 }
 
-/// The probe is `sockd -ver`'s alone.
+/// The error for the probe, which only `sockd -ver` starts.
 const NO_WORKER: ChannelError = ChannelError::Io(Errno::INVAL);
 
-/// What session workers are told of the settings.
+/// The settings for session workers.
 pub fn session_setup(settings: &Settings) -> ToSession {
     ToSession::Setup { relay: settings.relay, protocols: settings.spoken() }
 }
