@@ -1,5 +1,5 @@
-//! Serving: clients, the sessions that begin with them, and the workers that serve them. What happens to a session is
-//! taken to it here, and what it asks for is performed.
+//! Serving: clients, the sessions that begin with them, and the workers that serve them. This file and its folder take
+//! events to sessions, and perform the actions that follow.
 
 mod admitting;
 mod associating;
@@ -29,44 +29,44 @@ use sockd_session::{Event, FlowEvent, Resource, Violation, seconds};
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// Who is served, by whom, and what for.
+/// The clients, their sessions, the workers, and all that sessions need.
 #[derive(Debug)]
 pub struct Serving {
-    /// What the rooms share.
+    /// The state that all parts of the monitor share.
     pub base: Base,
-    /// Where clients come from.
+    /// The listeners.
     pub clients: Clients,
-    /// Those at listeners for balancers of whom it is not known yet.
+    /// Connections whose PROXY header has not arrived.
     pub headers: Headers,
-    /// Those that wait for the end of workers that are on their way out.
+    /// Clients that wait for the end of workers that are to end.
     queue: Queue<Client>,
-    /// The sessions that there are.
+    /// All sessions.
     pub sessions: Sessions,
-    /// What they wait for.
+    /// Everything that they wait for.
     pub awaited: Awaited,
     /// Their associations.
     pub associations: Associations,
-    /// Which relay is looked at next.
+    /// Chooses the relays that are inspected next.
     pub sweep: Sweep,
-    /// What addresses are to this host.
+    /// The kinds of addresses for this host.
     pub routing: AddressKinds,
-    /// Next servers that are tried last.
+    /// Upstreams that are tried last.
     pub unreachable: Unreachable,
-    /// Who runs the commands of rules.
+    /// The process that runs the commands of rules.
     pub hook: Hook,
-    /// Who may look.
+    /// The status sockets.
     pub status: Status,
-    /// Who may give orders.
+    /// The control socket.
     pub control: Control,
-    /// Clients that come begin with workers that serve nobody else, whether they are asked for a password or not.
+    /// Whether all new clients begin with workers that serve nobody else, whether they are asked for a password or not.
     begin_alone: bool,
-    /// Empty; memory for the events that follow from one.
+    /// Empty memory for the events that follow from one.
     further: VecDeque<Event>,
 }
 
-/// As the loop sees it.
+/// The calls of the loop.
 impl Serving {
-    /// Watches what there is to be watched, and starts the resolver.
+    /// Watches all descriptors, and starts the resolver.
     pub fn new(base: Base, clients: Clients, hook: Hook, files: SystemFiles) -> rustix::io::Result<Self> {
         let mut serving = Self {
             begin_alone: base.config.begins_alone(),
@@ -97,12 +97,12 @@ impl Serving {
         Ok(serving)
     }
 
-    /// There are other users, or users at all.
+    /// Takes a new table of users.
     pub fn take_users(&mut self, Table { memory, users }: Table) {
         self.awaited.auth.take_table(memory, users, &mut self.base);
     }
 
-    /// Something is ready. The error is why nobody can be served any longer.
+    /// Handles a descriptor that is ready. The error says why nobody can be served any longer.
     pub fn ready(&mut self, token: Token) -> Result<(), String> {
         match token {
             Token::Listener(place) => self.accept(place),
@@ -125,14 +125,14 @@ impl Serving {
         Ok(())
     }
 
-    /// When something is due that is no deadline of the reactor's.
+    /// When the next task without a deadline in the reactor is due.
     pub fn due_at(&self) -> Option<Instant> {
         let sweep = self.sweep.due_at().filter(|_| !self.sessions.is_empty());
         let dues = [self.base.workers.due_at(), self.queue.due_at(), self.awaited.due_at(), sweep];
         dues.into_iter().flatten().min()
     }
 
-    /// Everything whose time has come and that has no deadline of the reactor's.
+    /// Does everything that is due and has no deadline in the reactor.
     pub fn due(&mut self, now: Instant, keep_spares: bool) {
         self.serve_queue(now);
         let keepalive = self.base.config.settings.keepalive;
@@ -153,7 +153,7 @@ impl Serving {
         counting.associations(counts.in_all(Resource::Association), counts.in_all(Resource::Flow));
     }
 
-    /// The deadline of this has passed.
+    /// Handles a deadline that has passed.
     pub fn overdue(&mut self, token: Token, now: Instant) {
         match token {
             Token::Listener(_) => self.clients.resume(&self.base.reactor),
@@ -175,7 +175,7 @@ impl Serving {
         }
     }
 
-    /// Other rules, routes and settings are in force. A trial runs no commands.
+    /// Applies new rules, routes and settings. A trial runs no commands.
     pub fn reloaded(&mut self) {
         if !self.hook.reload() && self.base.config.runs_hooks() && !self.base.is_trial {
             self.base.log.err("rules have commands, which are not run until a restart");
@@ -192,7 +192,7 @@ impl Serving {
         }
     }
 
-    /// Another tree serves from now on.
+    /// Accepts nobody, as another tree serves.
     pub fn drain(&mut self) {
         self.status.close_numbers(&mut self.base.reactor);
         self.base.ledger.draining(true);
@@ -206,7 +206,7 @@ impl Serving {
         self.base.workers.pool.unused().into_iter().for_each(|worker| self.retire(worker, None));
     }
 
-    /// Relays have their grace. Whoever would be refused meanwhile is served, as long as they last.
+    /// Gives relays their grace. A client that would be refused meanwhile is served, as long as they last.
     pub fn stop(&mut self) {
         if self.clients.leave_activated(&self.base.reactor) {
             return;
@@ -215,19 +215,19 @@ impl Serving {
         self.sessions.not_relaying().into_iter().for_each(|key| self.dispatch(key, Event::Stop));
     }
 
-    /// Nobody is accepted any more, and everything ends.
+    /// Accepts nobody, and ends everything.
     pub fn end(&mut self) {
         self.accept_nobody();
         self.tell_all(|| Event::Stop);
     }
 
-    /// Something happens to every session.
+    /// Takes an event to every session.
     pub fn tell_all(&mut self, event: impl Fn() -> Event) {
         self.sessions.all().into_iter().for_each(|key| self.dispatch(key, event()));
     }
 
-    /// Sessions whose workers have not told of their end in time leave their lines all the same, and so does what
-    /// has been counted and not written yet.
+    /// Writes the lines of sessions whose workers have not reported their end in time, and the counts that have not
+    /// been written yet.
     pub fn write_the_rest(&mut self) {
         self.tell_all(|| Event::WorkerLost);
         let late = Instant::now().checked_add(seconds(3600));

@@ -1,4 +1,4 @@
-//! Clients that come: each begins a session with a worker, or is turned away.
+//! New clients: each begins a session with a worker, or is turned away.
 
 use crate::monitor::base::Base;
 use crate::monitor::clients::{ACCEPTS_PER_TURN, Client};
@@ -38,7 +38,7 @@ impl Serving {
         client.into_iter().for_each(|client| self.admit(client));
     }
 
-    /// A client has come. Whoever has waited goes before it: a place may have become free in this very turn.
+    /// Admits a new client. Waiting clients go first: a place may have become free in this very turn.
     fn admit(&mut self, client: Client) {
         self.serve_queue(Instant::now());
         let (who, settings) = ((client.host(), client.origin), &self.base.config.settings);
@@ -46,7 +46,7 @@ impl Serving {
         self.serve(admitted.map(|()| client));
     }
 
-    /// Clients that have waited until a worker may start, or for too long.
+    /// Serves clients that have waited until a worker may start; those that have waited for too long are turned away.
     pub(super) fn serve_queue(&mut self, now: Instant) {
         let waits =
             |base: &Base, host, known: &mut _| base.workers.pool.waits(host, &base.config.settings, known);
@@ -55,14 +55,14 @@ impl Serving {
         }
     }
 
-    /// A session begins for a client, or it waits until a worker may start, or it is turned away.
+    /// Begins a session for a client, lets it wait until a worker may start, or turns it away.
     fn serve(&mut self, admitted: Result<Client, Met>) {
         let now = Instant::now();
         let served = admitted.and_then(|client| {
             let (host, Base { counts, config, .. }) = (client.host(), &self.base);
             Admission::has_room((host, client.origin), self.sessions.len(), counts, &config.settings)?;
             let methods = match client.origin {
-                // It may only greet, and has no password.
+                // A health check may only greet, and has no password.
                 Origin::CHECK => Methods::NONE,
                 _ => config.methods(client.address.ip(), self.awaited.auth.admits(host)),
             };
@@ -75,7 +75,7 @@ impl Serving {
         }
     }
 
-    /// Nobody where the client has to wait.
+    /// The worker for a new session; `None` if the client has to wait.
     fn session_worker(&mut self, host: Host, methods: Methods) -> Result<Option<WorkerKey>, Met> {
         let is_asked = methods.password && self.base.config.settings.isolation == Isolation::User;
         let begins_alone = self.begin_alone || is_asked;
@@ -104,7 +104,7 @@ impl Serving {
         }
     }
 
-    /// A worker without a request goes, so that another client host gets its place.
+    /// Ends a worker without a request, so that another client host gets its place.
     fn make_room(&mut self, worker: WorkerKey) {
         if self.base.workers.pool.is_idle(worker) {
             return self.retire(worker, None);

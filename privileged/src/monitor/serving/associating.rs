@@ -1,5 +1,4 @@
-//! Serving UDP associations: what happens to them and to their flows is taken to them here, and what they ask for is
-//! performed.
+//! Serves UDP associations: takes events to them and to their flows, and performs the actions that follow.
 
 use crate::monitor::associations::Wanted;
 use crate::monitor::base::Heard;
@@ -12,9 +11,9 @@ use sockd_session::{
 };
 use std::collections::VecDeque;
 
-/// For their sessions.
+/// The sessions of associations.
 impl Serving {
-    /// A session asks for an association.
+    /// Opens an association for a session.
     pub fn associate(&mut self, key: SessionKey, hint: u16) -> Event {
         let Self { sessions, associations, base, .. } = self;
         let gone = || Failure::Call(FailedCall { call: "getsockname", errno: Errno(0) });
@@ -26,14 +25,14 @@ impl Serving {
         )
     }
 
-    /// A session wants its association to end. The event tells that it has, where that is known at once.
+    /// Ends an association for its session. Returns the event of its end, if that is known at once.
     pub fn dissociate(&mut self, key: SessionKey, why: EndCause) -> Option<Event> {
         self.give_up_all(key);
         let moved = self.associations.dissociate(key, why, &mut self.base)?;
         Some(Event::Dissociated(why, moved))
     }
 
-    /// An association has ended, of which the open flows have moved this; its session hears of it.
+    /// Tells a session that its association has ended; `open` is what the open flows have moved.
     pub fn dissociated(&mut self, key: SessionKey, why: EndCause, open: Relayed) {
         let moved = self.associations.remove(key, open, &mut self.base);
         self.give_up_all(key);
@@ -41,16 +40,16 @@ impl Serving {
     }
 }
 
-/// For the sockets and deadlines of associations, and for their workers.
+/// The sockets, deadlines and workers of associations.
 impl Serving {
-    /// A client has sent its first datagram, or a stranger's has been dropped; or a deadline has passed.
+    /// Handles a client's socket: its first datagram has come, a stranger's has been dropped, or a deadline has passed.
     pub fn association_ready(&mut self, key: SessionKey) {
         if let Some(why) = self.associations.latch(key, &mut self.base) {
             self.dissociated(key, why, Relayed::default());
         }
     }
 
-    /// The deadline of an association has passed.
+    /// Handles the deadline of an association.
     pub fn association_due(&mut self, key: SessionKey) {
         match self.associations.overdue(key) {
             Some(AssociationDue::Over(why)) => self.dissociated(key, why, Relayed::default()),
@@ -62,7 +61,7 @@ impl Serving {
         }
     }
 
-    /// A datagram worker has said something.
+    /// Takes a message of a datagram worker.
     pub fn datagram_worker_said(&mut self, worker: WorkerKey, message: FromDatagram) -> Heard {
         let (id, event) = match message {
             FromDatagram::Ready(_) => return Ok(None),
@@ -82,9 +81,9 @@ impl Serving {
     }
 }
 
-/// For their flows.
+/// The flows of associations.
 impl Serving {
-    /// Takes an event through a flow and performs what follows, until nothing does.
+    /// Takes an event to a flow and performs the actions that follow, until there are none.
     pub fn flow_happens(&mut self, key: SessionKey, event: FlowEvent) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {

@@ -1,4 +1,4 @@
-//! What happens to sessions is taken to them, and what they ask for is performed.
+//! Takes events to sessions, and performs the actions that follow.
 
 use crate::monitor::base::News;
 use crate::monitor::dial::Caller;
@@ -13,7 +13,7 @@ use sockd_session::{Action, Arrival, Event, FlowEvent, PortKey, SessionKey, Wait
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-/// Sessions, and what each of them waits for.
+/// The events of sessions and of all that they wait for.
 impl Serving {
     pub(super) fn dialled(&mut self, dialled: Option<(Caller, Dialled)>) {
         let Some((caller, dialled)) = dialled else { return };
@@ -32,7 +32,7 @@ impl Serving {
         }
     }
 
-    /// Somebody has come to the port of a BIND.
+    /// Accepts a connection to the port of a BIND.
     pub(super) fn port_ready(&mut self, key: PortKey) {
         let Some((waiter, accepted)) = self.awaited.bind_ports.accept(key, &mut self.base) else { return };
         let accepted = accepted.map(|(server, peer)| {
@@ -55,7 +55,7 @@ impl Serving {
         }
     }
 
-    /// Takes an event through its session and performs what follows, until nothing does.
+    /// Takes an event to its session and performs the actions that follow, until there are none.
     pub(super) fn dispatch(&mut self, key: SessionKey, event: Event) {
         let (mut next, mut further) = (Some(event), std::mem::take(&mut self.further));
         while let Some(event) = next {
@@ -115,7 +115,7 @@ impl Serving {
         None
     }
 
-    /// What addresses are to this host.
+    /// Classifies addresses for this host.
     pub(super) fn classify(&mut self, addresses: &[IpAddr], port: u16) -> Arrival {
         let now = Instant::now();
         self.routing.hear_changes();

@@ -1,15 +1,15 @@
-//! What is done by order: a session is ended, or new clients are held off. There is nothing else that could be ordered.
+//! Obeys orders: a session is ended, or new clients are held off. No other orders exist.
 
 use crate::monitor::serving::Serving;
 use crate::net::unix::Caller;
 use sockd_common::status::{Answer, Order};
 use sockd_session::{ControllerKey, Event};
 
-/// Orders taken from one before the others have their turn.
+/// The most orders taken from one connection before the others have their turn.
 const ORDERS_PER_TURN: usize = 64;
 
 impl Serving {
-    /// Somebody who may give orders has said something.
+    /// Takes orders from a connection.
     pub fn hear_orders(&mut self, key: ControllerKey) {
         for _ in 0..ORDERS_PER_TURN {
             let Some((caller, order)) = self.control.hear(key, &mut self.base.reactor) else { return };
@@ -23,7 +23,7 @@ impl Serving {
         }
     }
 
-    /// An administrator has told the tree before this one to serve no new clients.
+    /// Serves no new clients, as an administrator has told the tree before this one.
     pub fn stay_closed(&mut self) {
         if !self.clients.admission.drains {
             self.turn_clients_away(true);

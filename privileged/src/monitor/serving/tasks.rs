@@ -1,4 +1,4 @@
-//! What sessions wait for: how it is begun, given up and handed on.
+//! The tasks that sessions wait for: how they are begun, given up and handed on.
 
 use crate::monitor::base::{Base, News};
 use crate::monitor::bind_port::Wanted;
@@ -18,9 +18,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// How it is begun.
+/// The beginning of tasks.
 impl Serving {
-    /// Begins something that a session waits for. Gives what has come of it where that is known at once.
+    /// Begins a task that a session waits for. Returns its outcome, if that is known at once.
     pub(super) fn begin_task(&mut self, waiter: Waiter, task: Task) -> Option<Arrival> {
         let Self { sessions, awaited, base, .. } = self;
         let entry = sessions.get_mut(waiter.session)?;
@@ -34,14 +34,14 @@ impl Serving {
                 awaited.resolver.look_up(waiter, entry.host(), query, base).map(Held::Lookup)
             }
             Task::Verify => match entry.held.remove(waiter.key) {
-                // A user that is verified by a worker of others may be another one's to use.
+                // A worker that has served others could use the user that is verified.
                 _ if base.knows_user_too_late(entry.worker) => Err(Arrival::LoggedIn(Login::NotAlone)),
                 Some(Held::Credentials(credentials)) => {
                     Ok(Held::Check(awaited.auth.check(waiter, entry.host(), credentials)))
                 }
                 _ => Err(Arrival::LoggedIn(Login::Unchecked)),
             },
-            // So may one that is vouched for here.
+            // The same holds for a user that an identd vouches for.
             Task::AskIdent if base.knows_user_too_late(entry.worker) => {
                 Err(Arrival::NoRoom(Limit::NOT_ALONE))
             }
@@ -83,15 +83,15 @@ impl Serving {
     }
 }
 
-/// How it is given up.
+/// The end of tasks that are given up.
 impl Serving {
-    /// Gives up what has been begun for one wait.
+    /// Gives up the task of one wait.
     pub(super) fn give_up(&mut self, waiter: Waiter) {
         let held = self.sessions.get_mut(waiter.session).and_then(|entry| entry.held.remove(waiter.key));
         held.into_iter().for_each(|held| self.release(held, waiter));
     }
 
-    /// Gives up everything that has been begun.
+    /// Gives up all tasks of a session.
     pub(super) fn give_up_all(&mut self, session: SessionKey) {
         let Some(entry) = self.sessions.get_mut(session) else { return };
         for (key, held) in entry.held.take() {
@@ -99,7 +99,7 @@ impl Serving {
         }
     }
 
-    /// Nothing waits for it any longer.
+    /// Releases the state of a task that nothing waits for any longer.
     fn release(&mut self, held: Held, waiter: Waiter) {
         let Self { awaited, base, .. } = self;
         match held {
@@ -113,7 +113,7 @@ impl Serving {
         }
     }
 
-    /// A question to an identd whose worker has not come by the deadline has not been asked: nobody was silent.
+    /// The event for a query whose worker is not ready by the deadline: it has not been asked, so no identd was silent.
     pub(super) fn unasked(&mut self, session: SessionKey) -> Option<News> {
         let mut held = self.sessions.get_mut(session)?.held.iter();
         let (waiter, query) = held.find_map(|(key, held)| match held {
@@ -124,9 +124,9 @@ impl Serving {
     }
 }
 
-/// How it is handed on.
+/// The hand-off to a worker.
 impl Serving {
-    /// Gives the worker the server that it relays to, as far as the line allows; `bound` is for the reply.
+    /// Gives the worker the server for its relay, within the limits of the line; `bound` is for the reply.
     pub(super) fn hand_off(&mut self, waiter: Waiter, bound: Option<SocketAddr>, line: Option<Box<Line>>) {
         let Self { sessions, awaited, base, .. } = self;
         let Some(entry) = sessions.get_mut(waiter.session) else { return };
@@ -153,8 +153,8 @@ impl Serving {
         self.give_up_all(waiter.session);
     }
 
-    /// The user is known. Where that one has another worker, the one that the client is with is ended, and the other one
-    /// is told of the client when that has been reaped.
+    /// Settles a client whose user is known. If that user has another worker, the client's present one is ended, and
+    /// the other is told of the client when that has been reaped.
     fn settle(
         &mut self,
         waiter: Waiter,
@@ -176,7 +176,7 @@ impl Serving {
         Some(Ok(Held::Ending(serial)))
     }
 
-    /// The worker with this number has ended: that of its user gets the client that it has had.
+    /// Gives the client of a worker that has ended to the worker of its user.
     pub(super) fn go_on(&mut self, ended: u32) {
         let Some((waiter, handshake)) = self.awaited.handovers.remove(&ended) else { return };
         if let Some(entry) = self.sessions.get_mut(waiter.session)

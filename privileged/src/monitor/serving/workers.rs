@@ -1,4 +1,4 @@
-//! Workers: what they say, what is done with those that do not behave, and how each ends.
+//! Workers: their messages, the treatment of those that misbehave, and their ends.
 
 use crate::monitor::base::Heard;
 use crate::monitor::pool::Due;
@@ -16,14 +16,14 @@ use sockd_session::sandbox;
 use sockd_session::{Event, Violation, WorkerKey};
 use std::time::Instant;
 
-/// Messages taken from one worker before the others have their turn.
+/// The most messages taken from one worker before the others have their turn.
 const READS_PER_TURN: usize = 256;
 
-/// Turns of reading after which the channel of a dead worker is empty: by the kernel's default for socket buffers it
-/// holds fewer messages.
+/// The turns of reading after which the channel of a dead worker is empty: by the kernel's default for socket buffers
+/// it holds fewer messages.
 const DRAIN_READS: usize = 8;
 
-/// Workers and what they say.
+/// Workers and their messages.
 impl Serving {
     pub(super) fn start_spares(&mut self, wanted: usize) {
         for _ in 0..wanted {
@@ -56,7 +56,7 @@ impl Serving {
         self.check_passwords();
     }
 
-    /// The room that works with a role hears what its workers say.
+    /// Takes a message to the part of the monitor that works with the role.
     fn room_hears(&mut self, worker: WorkerKey, message: FromWorker) -> Heard {
         let Self { base, awaited, .. } = self;
         match message {
@@ -69,14 +69,14 @@ impl Serving {
         }
     }
 
-    /// Has passwords checked that wait for it, as far as they can be now.
+    /// Has waiting passwords checked, as far as they can be at present.
     fn check_passwords(&mut self) {
         while let Some(news) = self.awaited.auth.next(&mut self.base) {
             self.dispatch_all(Some(news));
         }
     }
 
-    /// A worker has locked itself down. One that holds less than it has to is not used.
+    /// Takes the report of a worker that has locked itself down. A worker with fewer locks than required is not used.
     fn worker_ready(&mut self, worker: WorkerKey, report: &LockdownReport) -> Heard {
         match sandbox::acceptable(report, &self.base.config.settings) {
             Err(lacking) => self.end_worker(worker, &lacking),
@@ -109,7 +109,7 @@ impl Serving {
         }
     }
 
-    /// A worker has said something that it cannot honestly say: it is killed, and the log says so.
+    /// Kills a worker that has sent something that it cannot honestly send, and logs it.
     pub(super) fn violation(&mut self, worker: WorkerKey, what: &str) {
         let Some(lost) = self.lost(worker) else { return };
         self.blame(&lost, what);
@@ -122,7 +122,7 @@ impl Serving {
         self.base.log.err(&format!("violation by {}: {what}; killed", lost.what));
     }
 
-    /// A worker is of no use, and the log says why.
+    /// Ends a worker that is of no use, and logs why.
     fn end_worker(&mut self, worker: WorkerKey, why: &str) {
         let Some(Lost { what, role, .. }) = self.lost(worker) else { return };
         self.base.counting.died(role, DeathCause::Unfit);
@@ -130,20 +130,20 @@ impl Serving {
         self.take_out(worker, None);
     }
 
-    /// A worker is gone. It is not known yet why: the line waits for what the spawner tells.
+    /// Takes out a worker that is gone. The line that says why waits for the spawner's message.
     fn worker_gone(&mut self, worker: WorkerKey) {
         if let Some(lost) = self.lost(worker) {
             self.take_out(worker, Some(lost));
         }
     }
 
-    /// What the log is to say of a worker that is taken out, and who is to blame.
+    /// The words for the log about a worker that is taken out, and the client to blame.
     fn lost(&self, worker: WorkerKey) -> Option<Lost> {
         let found = self.base.workers.pool.workers.get(worker)?;
         Some(Lost { what: found.describe(), client: found.only_client(), role: found.role })
     }
 
-    /// Takes a worker out of service, and what it was for ends with it.
+    /// Takes a worker out of service, and ends everything that depends on it.
     pub(super) fn take_out(&mut self, worker: WorkerKey, lost: Option<Lost>) {
         self.retire(worker, lost);
         let sessions = self.sessions.of_worker(worker);
@@ -174,8 +174,8 @@ impl Serving {
     }
 
     fn worker_ended(&mut self, serial: u32, how: Ending) {
-        // What it said before it ended still counts. With all that its channel can hold it is gone, and its place may be
-        // taken by another.
+        // Its messages from before its end still count. After as many as its channel can hold it is gone, and its place
+        // may be taken by another.
         for _ in 0..DRAIN_READS {
             let key = self.base.workers.pool.by_serial(serial);
             key.into_iter().for_each(|key| self.hear_worker(key));
@@ -186,14 +186,14 @@ impl Serving {
         let Some(Lost { what, client, role }) = self.base.workers.reap(serial) else { return };
         self.base.counting.died(role, how.cause());
         match how {
-            // Where workers cannot be started, every client that comes would be another line.
+            // If workers cannot be started, every new client would be another line.
             Ending::NotStarted(_) => self.base.log.quiet_err(&format!("a worker is {how}")),
             how if how.is_from_outside() => {
                 self.base.log.err(&format!("{what} ended: {how} (from outside)"));
             }
             Ending::Exit(_) | Ending::Signal(_) => {
                 self.base.log.err(&format!("{what} ended: {how}"));
-                // An honest worker does not end of itself before it is retired: its client has made it end.
+                // An honest worker does not end by itself before it is retired: its client has made it end.
                 client.into_iter().for_each(|host| self.clients.admission.violated(host, Instant::now()));
             }
         }
