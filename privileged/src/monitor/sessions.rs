@@ -1,4 +1,4 @@
-//! The sessions, each with what the monitor holds for it, and what sessions ask of other rooms.
+//! The sessions, each with the state that the monitor holds for it.
 
 mod association;
 mod lookup;
@@ -22,62 +22,62 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// The sessions that there are.
+/// All sessions.
 #[derive(Debug, Default)]
 pub struct Sessions(Slots<Entry, 's'>);
 
-/// A session with what the monitor holds for it.
+/// A session with the state that the monitor holds for it.
 #[derive(Debug)]
 pub struct Entry {
-    /// Its story.
+    /// The session itself, which decides.
     pub session: Session,
-    /// The address and the port that the client connected to: a [`SocketAddr`] takes half as much again.
+    /// The address and port that the client connected to, as a pair: a [`SocketAddr`] takes half as much again.
     pub proxy: (IpAddr, u16),
     /// The session worker; a session id is honoured only on its channel.
     pub worker: WorkerKey,
     /// Its number among all sessions.
     number: u64,
     times: Times,
-    /// What it waits for.
+    /// The tasks that it waits for.
     pub held: ByWaitKey<Held>,
     /// The monitor's own descriptor of the connection to the client, until that is closed.
     pub client: Option<Rc<OwnedFd>>,
-    /// What it relays to.
+    /// The server that it relays to, if it does.
     pub relay: Option<Relay>,
 }
 
-/// What the monitor keeps of the server while its worker relays.
+/// The monitor's state of the server while a worker relays.
 #[derive(Debug)]
 pub struct Relay {
     /// The monitor's own descriptor of the connection to the server.
     pub server: Rc<OwnedFd>,
-    /// What a next server was told and has replied before the relay began.
+    /// The bytes to and from an upstream before the relay began.
     pub before: Option<Box<Moved>>,
-    /// The kernel asks the server whether it is still there.
+    /// Whether the kernel probes the server with keepalives.
     pub is_kept_alive: bool,
 }
 
-/// What the monitor holds open or has under way for what a session waits for. A key may be of something that is over
-/// already: whoever is asked to give it up looks whose it is.
+/// The monitor's state for a task that a session waits for. A key may be that of a task that is over already: the owner
+/// of the state checks whose it is before it gives it up.
 #[derive(Debug)]
 pub enum Held {
-    /// A user and a password that nobody has been asked about.
+    /// A user and a password that have not been checked yet.
     Credentials(Credentials),
     /// The check of a password.
     Check(CheckKey),
-    /// A connection on its way, since then.
+    /// A connection that is being made, and since when.
     Dial(DialKey, Instant),
-    /// A server or next server, connected.
+    /// A server or upstream, connected.
     Server(OwnedFd),
-    /// The port of a BIND, with who has come to it until it is known whether that is the peer.
+    /// The port of a BIND, with a connection to it until it is known whether that is the peer's.
     Port(PortKey, Option<OwnedFd>),
     /// A lookup.
     Lookup(LookupKey),
     /// A query of the client's identd.
     Query(QueryKey),
-    /// The end of the worker with this number, which has had the client until now.
+    /// The end of the worker with this number, which has had the client so far.
     Ending(u32),
-    /// A query of the next server to which this is the connection, with its answers so far.
+    /// A query of the upstream to which this is the connection, with its answers so far.
     Upstream(QueryKey, OwnedFd, Answers),
 }
 
@@ -87,7 +87,7 @@ impl Entry {
         Host::of(self.session.client().ip())
     }
 
-    /// Something has come. What was asked is answered, and there is nothing to give up any more.
+    /// Notes an arrival. An answered task needs no giving up.
     pub fn has_come(&mut self, key: WaitKey, arrival: &Arrival) {
         match (self.held.get_mut(key), arrival) {
             (Some(Held::Lookup(_) | Held::Query(_) | Held::Check(_) | Held::Ending(_)), _) => {
@@ -101,9 +101,9 @@ impl Entry {
     }
 }
 
-/// Their beginning and their end.
+/// The beginning and the end of sessions.
 impl Sessions {
-    /// The session of a client that has connected to `proxy` begins, and this worker serves it.
+    /// Begins the session of a client that has connected to `proxy`, served by this worker.
     pub fn begin(
         &mut self,
         (session, proxy): (Session, SocketAddr),
@@ -127,7 +127,7 @@ impl Sessions {
         key
     }
 
-    /// A session is over, and waits for nothing.
+    /// Removes a session that is over, and waits for nothing.
     pub fn remove(&mut self, key: SessionKey, base: &mut Base) {
         base.set_deadline(key, None);
         if let Some(entry) = self.0.remove(key) {
@@ -145,9 +145,9 @@ impl Sessions {
     }
 }
 
-/// What happens to them.
+/// The events of sessions.
 impl Sessions {
-    /// Takes one event in; gives what is to be done.
+    /// Takes an event to a session. Returns the actions that follow.
     pub fn on(&mut self, key: SessionKey, event: Event, base: &mut Base) -> Vec<Action> {
         let Some(entry) = self.0.get_mut(key) else { return Vec::new() };
         base.counting.happens(&event, entry.times.begun().elapsed());
@@ -165,7 +165,7 @@ impl Sessions {
         actions
     }
 
-    /// Writes every line about a relay, and those about requests that are not granted as far as their limit goes.
+    /// Writes every line about a relay, and lines about refused requests up to their limit.
     pub fn record(&mut self, key: SessionKey, record: &Record, base: &mut Base) {
         base.counting.recorded(record);
         let Some(entry) = self.0.get_mut(key) else { return };
@@ -185,7 +185,7 @@ impl Sessions {
         }
     }
 
-    /// A worker has read a user and a password. They are kept here until it is known whether they may be checked.
+    /// Keeps a user and a password that a worker has read, until it is known whether they may be checked.
     pub fn introduced(&mut self, key: SessionKey, credentials: Credentials) -> Result<Event, Violation> {
         let user = message::UserId::new(credentials.user.as_bytes()).unwrap_or_default();
         let entry = self.0.get_mut(key).filter(|entry| entry.held.get(WaitKey::LOGIN).is_none());
@@ -194,14 +194,14 @@ impl Sessions {
         Ok(Event::Introduced(user))
     }
 
-    /// Keeps what a session waits for.
+    /// Keeps the state of a task that a session waits for.
     pub fn hold(&mut self, waiter: Waiter, held: Held) {
         if let Some(entry) = self.0.get_mut(waiter.session) {
             entry.held.insert(waiter.key, held);
         }
     }
 
-    /// It is known what became of a session's connection.
+    /// Takes the outcome of a session's dial.
     pub fn dialled(&mut self, waiter: Waiter, dialled: Dialled, counting: Counting) -> Arrival {
         let Some(entry) = self.0.get_mut(waiter.session) else { return Arrival::Dialled(dialled.map(drop)) };
         if let Some(Held::Dial(_, since)) = entry.held.remove(waiter.key) {
@@ -210,8 +210,8 @@ impl Sessions {
         Arrival::Dialled(dialled.map(|server| drop(entry.held.insert(waiter.key, Held::Server(server)))))
     }
 
-    /// Keeps who has come to a port until it is known whether that is the peer, in the place of who came before. For
-    /// nobody, the connection to a stranger closes.
+    /// Keeps a connection to a port until it is known whether it is the peer's, in the place of an earlier one. `None`
+    /// closes the connection of a stranger.
     pub fn keep_peer(&mut self, waiter: Waiter, peer: Option<OwnedFd>) {
         if let Some(entry) = self.0.get_mut(waiter.session)
             && let Some(Held::Port(_, come)) = entry.held.get_mut(waiter.key)
@@ -225,8 +225,8 @@ impl Sessions {
 mod tests {
     use super::*;
 
-    /// Tens of thousands of relays may be there at once, most of them idle. Three cache lines: how a client has come, and
-    /// whether keepalive has begun, took it beyond 160 bytes.
+    /// Tens of thousands of relays may exist at once, most of them idle. An entry has three cache lines: the client's
+    /// origin and the state of keepalive took it beyond 160 bytes.
     #[test]
     fn an_entry_stays_small() {
         assert!(size_of::<Entry>() <= 192, "{}", size_of::<Entry>());

@@ -1,4 +1,4 @@
-//! Their relays: the worker moves the bytes, the monitor keeps the connections.
+//! The relays of sessions: the worker moves the bytes, and the monitor keeps the connections.
 
 use super::{Entry, Relay, Sessions};
 use crate::monitor::base::Base;
@@ -10,15 +10,15 @@ use sockd_session::limits::lines::Line;
 use sockd_session::{Event, Keepalive, Moved, SessionKey};
 
 impl Sessions {
-    /// What the kernel says of both connections.
+    /// The state of both connections by the kernel.
     pub fn inspect(&self, key: SessionKey) -> Option<Flow> {
         let entry = self.0.get(key)?;
         let client = entry.client.as_deref().map_or(Connection::CLOSED, inspect);
         Some(Flow { client, server: inspect(&entry.relay.as_ref()?.server) })
     }
 
-    /// The same when it is the relay's turn. From the first time on the kernel asks the server whether it is still there: most
-    /// relays are over before, and it would be four calls for each.
+    /// The same in the relay's turn. From the first turn on the kernel probes the server: most relays are over before
+    /// that, and it takes four calls for each.
     pub fn look_after(&mut self, key: SessionKey, keepalive: Option<Keepalive>) -> Option<Flow> {
         let relay = self.0.get_mut(key)?.relay.as_mut()?;
         if !std::mem::replace(&mut relay.is_kept_alive, true) {
@@ -27,7 +27,7 @@ impl Sessions {
         self.inspect(key)
     }
 
-    /// Limits a relay that begins. Where the line has become another one since the request was counted, it may be full.
+    /// Limits a relay that begins. If the line has changed since the request was counted, it may be full.
     pub fn limit_first(&mut self, key: SessionKey, line: Option<Box<Line>>, base: &mut Base) {
         let has_room = line.as_ref().is_none_or(|line| base.lines.enter(key, (**line).clone()));
         self.limit(key, line, base);
@@ -36,7 +36,7 @@ impl Sessions {
         }
     }
 
-    /// From now on this line limits a session: its rates, and with them perhaps those of others.
+    /// Makes this line limit a session: its rates, and with them perhaps those of others.
     pub fn limit(&mut self, key: SessionKey, line: Option<Box<Line>>, base: &mut Base) {
         base.lines.keep(key, line.map(|line| *line));
         for (key, (down, up)) in base.lines.set_anew() {
@@ -57,7 +57,7 @@ impl Sessions {
         base.log.quiet_err(&format!("a connection is cut: {why}"));
     }
 
-    /// Closes both connections, for whoever has them open, and says what they have moved.
+    /// Closes both connections, for every holder, and returns what they have moved.
     pub fn close_relay(&mut self, key: SessionKey, orderly: bool) -> Event {
         let flow = self.inspect(key);
         let parts = self.0.get_mut(key).and_then(|entry| Some((entry.client.take()?, entry.relay.take()?)));
