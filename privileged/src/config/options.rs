@@ -82,8 +82,8 @@ fn place(text: &str) -> Result<SocketAddr, &'static str> {
 }
 
 impl Options {
-    /// Reads the command line. `-ver` is the classic spelling, which no option parser of today has a form for. Paths are
-    /// absolute, and stay right when the daemon leaves its folder.
+    /// Reads the command line. No option parser has a form for the classic spelling `-ver`. Paths become absolute, so
+    /// they stay right when the daemon leaves its folder.
     pub fn from_command_line() -> Self {
         let words = std::env::args_os().map(|word| match word.to_str() {
             Some("-ver") => "--ver".into(),
@@ -103,7 +103,7 @@ impl Options {
         }
     }
 
-    /// Whether identd is asked where a line does not say otherwise.
+    /// Whether identd is asked, unless a line says otherwise.
     pub fn ident_default(&self) -> IdentMode {
         match (self.strict, self.lenient) {
             (true, _) => IdentMode::Strict,

@@ -52,7 +52,7 @@ pub(crate) fn duplicate_onto(descriptor: BorrowedFd<'_>, number: RawFd) -> nix::
         // SAFETY: F_SETFD with a plain number touches no memory.
         return Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }).map(drop);
     }
-    // SAFETY: dup2 touches no memory. What was open under `number` is a standard descriptor, which no owner in
+    // SAFETY: dup2 touches no memory. The descriptor that was open under `number` is a standard one, which no owner in
     // this program closes, or was left by the monitor to a child that is about to exec.
     Errno::result(unsafe { libc::dup2(descriptor.as_raw_fd(), number) }).map(drop)
 }
@@ -83,8 +83,8 @@ pub(crate) fn refuse_descriptors(socket: impl AsFd) -> io::Result<()> {
     set_flag(socket, libc::SOL_SOCKET, SO_PASSRIGHTS, 0)
 }
 
-/// What the kernel knows of a TCP connection (tcp(7), TCP_INFO), as far as struct tcp_info goes into this buffer.
-/// Fields that an older kernel does not have stay 0.
+/// The kernel's state of a TCP connection (tcp(7), TCP_INFO), as far as struct tcp_info fits this buffer. Fields that
+/// an older kernel does not have stay 0.
 pub(crate) fn tcp_info(socket: impl AsFd) -> io::Result<[u8; TCP_INFO_LENGTH]> {
     let mut info = [0; TCP_INFO_LENGTH];
     read_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)?;

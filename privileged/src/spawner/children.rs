@@ -133,7 +133,7 @@ const BEHIND_PIPES: RawFd = FIRST_PIPE_FD + 2 * PIPES as RawFd;
 /// The size of each pipe until its worker needs more: one page, as all pipes of a user share a limit.
 const PIPE: usize = 4 << 10;
 
-/// Puts the descriptors where a worker expects them and becomes its program.
+/// Puts the descriptors under the numbers that a worker expects, and becomes its program.
 fn become_worker(role: Role, channel: &OwnedFd, plan: &Plan, id: Option<u32>) -> Result<(), Errno> {
     for target in 0..CHANNEL_FD {
         sys::duplicate_onto(plan.null.as_fd(), target)?;

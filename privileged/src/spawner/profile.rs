@@ -1,4 +1,4 @@
-//! What spawner and workers may ask of the kernel: one row for each system call, with its conditions and the reason.
+//! The system calls of spawner and workers: one row for each, with its conditions and the reason.
 
 use sockd_lockdown::Test::OnlyBits;
 use sockd_lockdown::When::{Always, Args};

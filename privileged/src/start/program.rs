@@ -24,8 +24,7 @@ pub fn open() -> Result<OwnedFd, StartError> {
 }
 
 /// Opens the program for a trial of a build tree. The worker lies beside sockd and has the same author, so it is
-/// accepted as it is; `warn` gets the fault for which [`open`] would refuse root. An installed program gets no
-/// leniency.
+/// accepted as it is; `warn` gets the fault for which [`open`] refuses root. An installed program is opened as always.
 pub fn open_to_try(warn: impl FnOnce(&str)) -> Result<OwnedFd, StartError> {
     if INSTALLED.is_some() {
         return open();

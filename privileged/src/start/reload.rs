@@ -19,7 +19,7 @@ pub fn reload(options: &Options) -> Result<bool, StartError> {
     };
     let socket = match place::reach(&path) {
         Ok(socket) => socket,
-        // The backlog of a daemon that has stopped is full.
+        // A daemon that has stopped has a full backlog.
         Err(error @ Errno::AGAIN) => return Err(place::nobody(&path, error).into()),
         Err(error) => return by_signal(&place::nobody(&path, error)).map(|()| false),
     };

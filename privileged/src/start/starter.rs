@@ -62,8 +62,7 @@ impl Starter {
         }
     }
 
-    /// Says that it never will. A terminal gets the child's status; a control process waits until this one has said
-    /// why.
+    /// Says that it never will. A terminal gets the child's status; a control process waits until this one has said it.
     pub fn failed(self, error: &StartError) {
         if let Self::Control(control) = self {
             control.ended(error.status);

@@ -70,7 +70,7 @@ impl Link {
         self.channel.send(&ToServing::Unreadable).map_err(|error| format!("the running sockd: {error}"))
     }
 
-    /// Takes all sockets. Nothing changes for the monitor that serves.
+    /// Takes all sockets. The monitor that serves is not affected.
     pub fn take(self) -> Result<Taken, String> {
         let (mut listeners, mut takeover, mut older, mut doors) = (Vec::new(), None, Vec::new(), Vec::new());
         let mut is_closed = false;

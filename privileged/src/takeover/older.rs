@@ -69,7 +69,7 @@ impl OlderTrees {
         slot.take().map(|older| OlderTells::Ended(older.pid, older.left.sessions))
     }
 
-    /// Called before this tree is the daemon: the monitor that serves waits anew. Its answer is of no use.
+    /// Makes the monitor that serves wait anew; the error is that it no longer waits. Its answer is of no use.
     pub fn is_awaited(&self) -> Result<(), String> {
         self.tell_serving(&ToServing::Take { place: u16::MAX }).map(drop)
     }
