@@ -4,6 +4,7 @@
 //! out, so it does not count for networks from which the user has logged in lately.
 
 use crate::client_host::{Host, HostNetwork};
+use crate::limits::bucket::{Bucket, Size};
 use crate::limits::memory::Memory;
 use sockd_common::message::auth::HostKey;
 use std::collections::hash_map::RandomState;
@@ -22,16 +23,6 @@ const KNOWN: Duration = Duration::from_secs(24 * 3600);
 
 /// The most pairs of user and network that are remembered.
 const MAX_KNOWN: usize = 10_000;
-
-#[derive(Clone, Copy, Debug)]
-struct Size {
-    tokens: u32,
-    /// How long one token takes to come back.
-    each: Duration,
-}
-
-/// A bucket: when it will be full again.
-type Bucket = Option<Instant>;
 
 /// A user by a keyed hash: names are chosen by whoever guesses, and are not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,39 +90,6 @@ impl Logins {
         let since = self.known.get(&(host.network(), user));
         since.is_some_and(|since| now.saturating_duration_since(*since) < KNOWN)
     }
-}
-
-impl Size {
-    /// The bucket of `share` hosts together.
-    fn times(self, share: u32) -> Self {
-        Self {
-            tokens: self.tokens.saturating_mul(share),
-            each: self.each.checked_div(share).unwrap_or(self.each),
-        }
-    }
-}
-
-impl<K: Eq + std::hash::Hash> Memory<K, Bucket> {
-    /// Tokens in a bucket. A new bucket counts as empty when the table has no room for it.
-    fn left(&mut self, key: &K, Size { tokens, each }: Size, now: Instant) -> u32 {
-        if !self.has_room_for(key, now, |bucket| is_spent(bucket, now)) {
-            return 0;
-        }
-        let full_at = self.entries.get(key).copied().flatten();
-        let missing = full_at.map_or(Duration::ZERO, |full_at| full_at.saturating_duration_since(now));
-        let missing = missing.as_nanos().div_ceil(each.as_nanos().max(1));
-        tokens.saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX))
-    }
-
-    fn take(&mut self, key: K, Size { each, .. }: Size, now: Instant) {
-        if let Some(bucket) = self.entry(key, now, |bucket| is_spent(bucket, now)) {
-            *bucket = bucket.map_or(now, |full_at| full_at.max(now)).checked_add(each);
-        }
-    }
-}
-
-fn is_spent(bucket: &Bucket, now: Instant) -> bool {
-    bucket.is_some_and(|full_at| full_at > now)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Limits of one client host, and of all together: counts, rates, and lines of the log.
 
+mod bucket;
 pub mod counts;
 pub mod fair_share;
 pub mod limit;

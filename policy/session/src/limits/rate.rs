@@ -4,6 +4,7 @@
 //! workers costs more than connecting, so a host that does this repeatedly is shut out for a while.
 
 use crate::client_host::{Host, HostNetwork};
+use crate::limits::bucket::{Bucket, Size};
 use crate::limits::limit::{Limit, Met};
 use crate::limits::memory::Memory;
 use crate::settings::Settings;
@@ -23,10 +24,10 @@ const MEMORY: Duration = Duration::from_secs(600);
 pub struct RateLimiter {
     /// The violations of each host's workers.
     violators: Memory<Host, Violations>,
-    /// The time until which each network's connections so far would last at exactly its rate.
-    spent: Memory<HostNetwork, Option<Instant>>,
-    /// The same for all.
-    spent_in_all: Option<Instant>,
+    /// The connections that each network may have.
+    networks: Memory<HostNetwork, Bucket>,
+    /// Those that all may have.
+    all: Bucket,
 }
 
 #[derive(Debug, Default)]
@@ -57,16 +58,12 @@ impl RateLimiter {
             let why = format_args!("its workers have violated the protocol again and again, by {host}");
             return Some(Met::other(why));
         }
-        for (network, share) in host.counted() {
-            let [rate, burst] = [settings.connection_rate, settings.connection_burst]
-                .map(|limit| limit.saturating_mul(share));
-            let spent = self.spent.entry(network, now, |spent| spent.is_some_and(|spent| spent > now));
-            if !spent.is_none_or(|spent| spend(spent, rate, burst, now)) {
-                return Some(Met::new(Limit::RATE, format_args!("{}, by {network}", Limit::RATE)));
-            }
+        let of_host = Size::a_second(settings.connection_rate, settings.connection_burst);
+        if let Some(network) = self.networks.spend(host, of_host, now) {
+            return Some(Met::new(Limit::RATE, format_args!("{}, by {network}", Limit::RATE)));
         }
-        let (rate, burst) = (settings.connection_rate_in_all, settings.connection_burst_in_all);
-        let admitted = spend(&mut self.spent_in_all, rate, burst, now);
+        let in_all = Size::a_second(settings.connection_rate_in_all, settings.connection_burst_in_all);
+        let admitted = self.all.spend(in_all, now);
         (!admitted).then(|| Met::new(Limit::RATE_IN_ALL, format_args!("{}, by {host}", Limit::RATE_IN_ALL)))
     }
 }
@@ -75,8 +72,8 @@ impl RateLimiter {
 /// destination with each datagram.
 #[derive(Debug, Default)]
 pub struct FlowRate {
-    spent: Memory<HostNetwork, Option<Instant>>,
-    spent_in_all: Option<Instant>,
+    networks: Memory<HostNetwork, Bucket>,
+    all: Bucket,
 }
 
 /// Flows of one client host a second, once it has used up its burst.
@@ -91,25 +88,10 @@ const FLOW_RATE_IN_ALL: u32 = 2_000;
 impl FlowRate {
     /// Whether another flow of this host may be decided on at the moment.
     pub fn admits(&mut self, host: Host, now: Instant) -> bool {
-        let by_networks = host.counted().all(|(network, share)| {
-            let [rate, burst] = [FLOW_RATE, FLOW_BURST].map(|limit| limit.saturating_mul(share));
-            let spent = self.spent.entry(network, now, |spent| spent.is_some_and(|spent| spent > now));
-            spent.is_none_or(|spent| spend(spent, rate, burst, now))
-        });
-        by_networks && spend(&mut self.spent_in_all, FLOW_RATE_IN_ALL, FLOW_RATE_IN_ALL, now)
+        let of_host = Size::a_second(FLOW_RATE, FLOW_BURST);
+        let in_all = Size::a_second(FLOW_RATE_IN_ALL, FLOW_RATE_IN_ALL);
+        self.networks.spend(host, of_host, now).is_none() && self.all.spend(in_all, now)
     }
-}
-
-/// Takes one connection off the burst, which comes back at the rate; false if none is left.
-fn spend(spent: &mut Option<Instant>, rate: u32, burst: u32, now: Instant) -> bool {
-    let each = Duration::from_secs(1).checked_div(rate).unwrap_or_default();
-    let with_this = spent.map_or(now, |spent| spent.max(now)).checked_add(each);
-    let admitted =
-        with_this.is_some_and(|spent| spent.saturating_duration_since(now) <= each.saturating_mul(burst));
-    if admitted {
-        *spent = with_this;
-    }
-    admitted
 }
 
 #[cfg(test)]
@@ -193,9 +175,9 @@ mod tests {
             let address = std::net::Ipv4Addr::from(number);
             assert_eq!(rate_limiter.refuses(Host::of(address.into()), &settings, now), None);
         }
-        assert_eq!(rate_limiter.spent.entries.len(), MOST);
+        assert_eq!(rate_limiter.networks.entries.len(), MOST);
         rate_limiter.refuses(host("198.51.100.1"), &settings, now + Duration::from_secs(5));
-        assert_eq!(rate_limiter.spent.entries.len(), 1);
+        assert_eq!(rate_limiter.networks.entries.len(), 1);
         (0..40_000_u32).for_each(|number| {
             rate_limiter.violated(Host::of(std::net::Ipv4Addr::from(number).into()), now);
         });
