@@ -1,7 +1,7 @@
 //! Whether a new client is served, and which addresses are the proxy's own.
 
 use crate::client_host::Host;
-use crate::limits::counts::Counts;
+use crate::limits::counts::{Counts, Resource};
 use crate::limits::limit::{Limit, Met};
 use crate::limits::rate::RateLimiter;
 use crate::session::Origin;
@@ -38,7 +38,7 @@ impl Admission {
     pub fn has_room(
         (host, origin): (Host, Origin),
         sessions: usize,
-        counts: &Counts,
+        counts: &mut Counts,
         settings: &Settings,
     ) -> Result<(), Met> {
         if origin == Origin::CHECK {
@@ -48,7 +48,7 @@ impl Admission {
         if u32::try_from(sessions).unwrap_or(u32::MAX) >= settings.max_sessions {
             return Err(Limit::SESSIONS.into());
         }
-        counts.session_limit(host, settings).map_or(Ok(()), |reached| Err(reached.into()))
+        counts.limit(Resource::Session, host, settings).map_or(Ok(()), |reached| Err(reached.into()))
     }
 
     /// A worker that serves this client host alone has done what no honest worker does.

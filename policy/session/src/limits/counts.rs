@@ -7,9 +7,11 @@ use crate::settings::Settings;
 use sockd_common::message::resolver::MAX_LOOKUPS;
 use std::collections::{BTreeMap, HashMap};
 
-/// The resources that are counted besides sessions.
+/// The resources that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
+    /// Sessions.
+    Session,
     /// Lookups that sessions wait for.
     Lookup,
     /// Questions to identds; some outlive their session.
@@ -56,22 +58,24 @@ impl From<Reached> for Met {
 pub struct Counts {
     networks: HashMap<HostNetwork, Open>,
     all: Open,
+    /// The sessions so far, including those that have ended.
+    begun: u64,
 }
 
 /// Counts of one network of client hosts, or of all together.
 #[derive(Debug, Default)]
 struct Open {
-    sessions: u64,
     /// By [`Resource`].
-    counts: [u32; 7],
+    counts: [u32; 8],
     /// Unfinished requests in order of arrival.
     unfinished: BTreeMap<u64, SessionKey>,
 }
 
 impl Open {
     fn count(&mut self, resource: Resource) -> &mut u32 {
-        let [lookups, idents, binds, upstreams, associations, flows, headers] = &mut self.counts;
+        let [sessions, lookups, idents, binds, upstreams, associations, flows, headers] = &mut self.counts;
         match resource {
+            Resource::Session => sessions,
             Resource::Lookup => lookups,
             Resource::Ident => idents,
             Resource::Bind => binds,
@@ -86,15 +90,13 @@ impl Open {
 impl Counts {
     /// Counts a new session and returns its number, in the order of all sessions.
     pub fn begin(&mut self, host: Host, session: SessionKey) -> u64 {
-        // The total counts sessions that have ended as well.
-        self.all.sessions = self.all.sessions.saturating_add(1);
-        let number = self.all.sessions;
+        self.begun = self.begun.saturating_add(1);
+        let number = self.begun;
+        self.add(Resource::Session, host);
         self.all.unfinished.insert(number, session);
-        for (network, _) in host.counted() {
-            let open = self.networks.entry(network).or_default();
-            open.sessions = open.sessions.saturating_add(1);
+        self.each(host, |open| {
             open.unfinished.insert(number, session);
-        }
+        });
         number
     }
 
@@ -109,40 +111,34 @@ impl Counts {
     /// A session is over.
     pub fn end(&mut self, host: Host, number: u64) {
         self.finished(host, number);
-        self.each(host, |open| open.sessions = open.sessions.saturating_sub(1));
-        self.drop_if_nothing_is_open(host);
+        self.remove(Resource::Session, host);
     }
 
     /// One more of a resource.
     pub fn add(&mut self, resource: Resource, host: Host) {
-        let add = |open: &mut Open| {
-            let count = open.count(resource);
-            *count = count.saturating_add(1);
-        };
-        add(&mut self.all);
-        host.counted().for_each(|(network, _)| add(self.networks.entry(network).or_default()));
+        self.change(resource, host, |count| count.saturating_add(1));
     }
 
     /// One less.
     pub fn remove(&mut self, resource: Resource, host: Host) {
-        let remove = |open: &mut Open| {
-            let count = open.count(resource);
-            *count = count.saturating_sub(1);
-        };
-        remove(&mut self.all);
-        self.each(host, remove);
-        self.drop_if_nothing_is_open(host);
+        self.change(resource, host, |count| count.saturating_sub(1));
     }
 
+    fn change(&mut self, resource: Resource, host: Host, changed: fn(u32) -> u32) {
+        let change = |open: &mut Open| {
+            let count = open.count(resource);
+            *count = changed(*count);
+        };
+        change(&mut self.all);
+        self.each(host, change);
+    }
+
+    /// Changes what each network of a host has open. Networks with nothing open are forgotten.
     fn each(&mut self, host: Host, change: impl Fn(&mut Open)) {
         for (network, _) in host.counted() {
-            self.networks.get_mut(&network).into_iter().for_each(&change);
-        }
-    }
-
-    fn drop_if_nothing_is_open(&mut self, host: Host) {
-        for (network, _) in host.counted() {
-            if self.networks.get(&network).is_some_and(|open| open.sessions == 0 && open.counts == [0; 7]) {
+            let open = self.networks.entry(network).or_default();
+            change(open);
+            if open.counts == [0; 8] {
                 self.networks.remove(&network);
             }
         }
@@ -161,6 +157,8 @@ impl Counts {
     /// The limit that refuses a host one more of a resource, if any.
     pub fn limit(&mut self, resource: Resource, host: Host, settings: &Settings) -> Option<Reached> {
         let (of_host, in_all, names) = match resource {
+            // The limit of all sessions is checked on admission.
+            Resource::Session => (settings.sessions_per_host(), u32::MAX, [Limit::SESSIONS_PER_HOST; 2]),
             Resource::Lookup => {
                 let names = [Limit::LOOKUPS_PER_HOST, Limit::LOOKUPS];
                 // More would fail in the resolver, which knows nothing of hosts.
@@ -197,17 +195,6 @@ impl Counts {
             .map(|(by, _)| Reached { limit: own, by });
         let is_full = *self.all.count(resource) >= in_all;
         own.or_else(|| is_full.then(|| Reached { limit: all, by: host.network() }))
-    }
-
-    /// The limit that refuses a host another session, if any.
-    pub fn session_limit(&self, host: Host, settings: &Settings) -> Option<Reached> {
-        let of_host = settings.sessions_per_host();
-        let sessions = |network| self.networks.get(&network).map_or(0, |open| open.sessions);
-        let is_full = |(network, share): &(HostNetwork, u32)| {
-            sessions(*network) >= of_host.saturating_mul(*share).into()
-        };
-        let (by, _) = host.counted().find(is_full)?;
-        Some(Reached { limit: Limit::SESSIONS_PER_HOST, by })
     }
 
     /// The oldest unfinished request of a host that has too many of them, or else the oldest of all if there are too
@@ -294,23 +281,23 @@ mod tests {
         let settings =
             Settings { max_sessions_per_host: Some(2), max_requests_per_host: 2, ..Settings::default() };
         let mut counts = Counts::default();
-        let said = |counts: &Counts, address| {
-            counts.session_limit(host(address), &settings).map(|reached| reached.to_string())
+        let said = |counts: &mut Counts, address| {
+            counts.limit(Resource::Session, host(address), &settings).map(|reached| reached.to_string())
         };
         let mut numbers: Vec<_> = [1, 2].map(|last| format!("2001:db8:1::{last}")).into();
         for address in &numbers {
             counts.begin(host(address), key(0));
         }
         let of_64 = Some("max_sessions_per_host reached by 2001:db8:1::/64".into());
-        assert_eq!(said(&counts, "2001:db8:1::3"), of_64);
-        assert_eq!(said(&counts, "2001:db8:1:1::3"), None);
+        assert_eq!(said(&mut counts, "2001:db8:1::3"), of_64);
+        assert_eq!(said(&mut counts, "2001:db8:1:1::3"), None);
         numbers.extend([1, 1, 2, 2, 3, 3].map(|network| format!("2001:db8:1:{network}::1")));
         for address in numbers.iter().skip(2) {
             counts.begin(host(address), key(0));
         }
         let of_48 = Some("max_sessions_per_host reached by 2001:db8:1::/48".into());
-        assert_eq!(said(&counts, "2001:db8:1:4::3"), of_48);
-        assert_eq!(said(&counts, "2001:db8:2::3"), None);
+        assert_eq!(said(&mut counts, "2001:db8:1:4::3"), of_48);
+        assert_eq!(said(&mut counts, "2001:db8:2::3"), None);
         for (number, address) in (1..).zip(&numbers) {
             counts.end(host(address), number);
         }

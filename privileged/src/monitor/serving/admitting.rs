@@ -59,7 +59,7 @@ impl Serving {
     fn serve(&mut self, admitted: Result<Client, Met>) {
         let now = Instant::now();
         let served = admitted.and_then(|client| {
-            let (host, Base { counts, config, .. }) = (client.host(), &self.base);
+            let (host, Base { counts, config, .. }) = (client.host(), &mut self.base);
             Admission::has_room((host, client.origin), self.sessions.len(), counts, &config.settings)?;
             let methods = match client.origin {
                 // A health check may only greet, and has no password.
