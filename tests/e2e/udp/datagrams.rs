@@ -74,6 +74,8 @@ fn u_91_datagrams_of_every_size_are_relayed() {
 fn u_92_a_name_is_resolved_and_the_answer_has_its_address() {
     let place = place();
     let association = Association::new(&place.lab.site.client);
+    // Beside a flow that is open.
+    association.assert_echo(place.echo.at, b"zero");
     for _ in 0..3 {
         association.send_raw(&to_name("web.test", PORT, b"one"));
         association.assert_answer((SERVER, PORT), b"one");
