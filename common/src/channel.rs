@@ -27,7 +27,7 @@ use zeroize::{Zeroize, Zeroizing};
 /// The result of reading from a channel.
 #[derive(Debug)]
 pub enum Received<M> {
-    /// One message, with its descriptor where its kind carries one.
+    /// One message, with its descriptor if its kind carries one.
     Message(M, Option<OwnedFd>),
     /// One message whose descriptor the kernel could not install: the process or the system has no room for it.
     DescriptorLost(M),

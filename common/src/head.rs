@@ -4,7 +4,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use std::os::fd::AsFd;
 
-/// How far the beginning goes.
+/// The length of the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// Unknown until this many bytes have arrived.

@@ -67,7 +67,7 @@ pub enum Phase {
     Requesting = 1,
     /// Its password is checked.
     Verifying = 2,
-    /// It is decided on, for which names or a user may be asked for.
+    /// It is being decided, which may take lookups of names or a user.
     Deciding = 3,
     /// The destination is dialled.
     Dialling = 4,
@@ -79,7 +79,7 @@ pub enum Phase {
     Relaying = 7,
     /// Datagrams are relayed.
     Associated = 8,
-    /// It is over, and is being closed.
+    /// It is over and being closed.
     Closing = 9,
 }
 
@@ -117,9 +117,9 @@ pub struct Entry<'a> {
     pub command: u8,
     /// The user has been verified by a password.
     pub by_password: bool,
-    /// Where the client has connected from.
+    /// The address that the client has connected from.
     pub client: SocketAddr,
-    /// Where it has connected to.
+    /// The address that it has connected to.
     pub proxy: SocketAddr,
     /// The destination's address, if known.
     pub destination: Option<IpAddr>,
@@ -142,7 +142,7 @@ pub struct Entry<'a> {
 /// How often a line of the rules has decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hits {
-    /// How often.
+    /// The number of decisions.
     pub number: u64,
     /// The last time, in milliseconds since 1970.
     pub last: u64,
@@ -164,7 +164,7 @@ pub mod at {
     pub const PORT: usize = 36;
     /// The client.
     pub const CLIENT: usize = 40;
-    /// Where it has connected to.
+    /// The address that it has connected to.
     pub const PROXY: usize = 58;
     /// The next server.
     pub const UPSTREAM: usize = 76;
@@ -177,7 +177,7 @@ pub mod at {
 /// A text's place: a byte for its length, then its bytes. Its bit in the flags says that it is cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
-    /// Where it begins.
+    /// Its offset in the record.
     pub at: usize,
     /// The most bytes that fit.
     pub room: usize,

@@ -137,7 +137,7 @@ impl Outbox {
         (std::mem::replace(&mut self.watched, wants) != wants).then_some(wants)
     }
 
-    /// Whether so many descriptors wait that no further client is to be added.
+    /// Whether too many descriptors wait to add a further client.
     pub fn is_full(&self) -> bool {
         self.descriptors >= ROOM
     }

@@ -14,7 +14,7 @@ pub const PREFIX: usize = 4;
 /// One user.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// Who it is.
+    /// The name of the user.
     pub name: BoundedBytes<MAX_NAME>,
     /// The hash that the password is compared with; `None` for a locked user.
     pub hash: Option<Box<str>>,

@@ -429,7 +429,7 @@ fn a_second_daemon_does_not_take_the_pid_file_of_the_first_and_nobody_removes_th
     let said = "--pid-file: /run/sockd.pid: expected a file of its own, found that of a running sockd";
     assert!(stderr(&second).contains(said), "{second:?}");
     assert_eq!(host.read("/run/sockd.pid"), of_first);
-    // Somebody gives the name to another file: that one stays.
+    // If somebody gives the name to another file, that file stays.
     host.sh("rm /run/sockd.pid");
     host.write("/run/sockd.pid", "of another\n");
     first.signal(Signal::SIGTERM);

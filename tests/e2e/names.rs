@@ -363,7 +363,7 @@ fn an_ipv6_address_of_a_name_is_used_where_there_is_no_other() {
     assert_eq!(far.accept().peer().ip(), "2001:db8:2::1".parse::<IpAddr>().unwrap());
 }
 
-/// As dnsmasq with `address=/www.example.net/2001:db8:2::10` answers: NXDOMAIN for what it does not have.
+/// As dnsmasq with `address=/www.example.net/2001:db8:2::10` answers: NXDOMAIN for records that it does not have.
 #[test]
 fn what_is_said_of_one_kind_of_addresses_does_not_stop_the_other() {
     let server: IpAddr = "2001:db8:2::10".parse().unwrap();

@@ -169,8 +169,8 @@ fn ten_thousand_connections_leave_neither_descriptors_nor_memory_behind() {
         let after = possessions(before.process);
         assert!(after.process.runs(), "{before:?}");
         assert!(after.descriptors <= before.descriptors, "{before:?} {after:?}");
-        // A megabyte for the log lines that a busy machine may have waiting only now; 105 bytes left behind by
-        // each connection would be more.
+        // A megabyte for the log lines that may wait late on a busy machine; a leak of 105 bytes a connection would be
+        // more.
         assert!(after.memory <= before.memory + 1024, "{before:?} {after:?}");
     }
 }

@@ -401,7 +401,7 @@ fn without_user_namespaces(host: &Host, sockd: &str, words: &[&str]) -> Command 
     command
 }
 
-/// A place where the daemon has less than it wants.
+/// A place in which the daemon has less than it wants.
 struct Place {
     /// The command that starts it; the words of the daemon follow.
     by: &'static [&'static str],
@@ -565,7 +565,7 @@ fn as_process_1_the_daemon_leaves_no_zombie() {
     };
     let sockd = procfs::Process(of(unshare)[0]["Pid"].parse().expect("a number"));
     let children = of(sockd).len();
-    // Its parent ends at once. It is in a session of its own before, as a command that has ended takes its group with it.
+    // Its parent ends at once. First it gets a session of its own, because a command that ends takes its group with it.
     let mut orphan = Command::new("nsenter");
     orphan.args(["--target", &sockd.0.to_string(), "--pid", "setsid", "--wait", "sh", "-c", "sleep 5 &"]);
     assert!(host.output(&mut orphan).status.success());

@@ -16,7 +16,7 @@ const PORT: u16 = 113;
 /// A query as it was asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Query {
-    /// Who asked.
+    /// The host that asked.
     pub from: IpAddr,
     /// The line with its end.
     pub line: String,
@@ -73,7 +73,7 @@ impl Identd {
         self.behaves(move |query, mut stream| stream.write_all(what(query).as_ref()));
     }
 
-    /// From now on names this user.
+    /// Names this user from now on.
     pub fn names(&self, user: &str) {
         let user = user.to_owned();
         self.says(move |query| query.names(&user));

@@ -9,7 +9,7 @@ use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::OpenOptionsExt;
 
-/// A process, by its number on the machine where the tests run.
+/// A process, by its number on the machine that the tests run on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Process(pub i32);
 

@@ -10,7 +10,7 @@ use landlock::{
 };
 use std::path::Path;
 
-/// What Landlock does for this process.
+/// The state of Landlock in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LandlockStatus {
     /// The ABI that the kernel offers; 0 without Landlock.

@@ -1,8 +1,8 @@
 //! The locks that every `sockd` process puts on itself.
 //!
-//! Each function is one lock. The order in which a process applies them matters and is told where it is chosen:
-//! in the lockdown of the workers and in that of monitor and spawner. [`filter`] turns a table of allowed system
-//! calls into the last of these locks.
+//! Each function is one lock. The order in which a process applies them matters. It is chosen, and explained, in the
+//! lockdown of the workers and in that of monitor and spawner. [`filter`] turns a table of allowed system calls into
+//! the last of these locks.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 

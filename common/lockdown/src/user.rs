@@ -22,7 +22,7 @@ pub enum Groups {
 pub fn become_user(uid: Uid, gid: Gid) -> Result<Groups, LockError> {
     let groups = match (setgroups(&[]), getgroups()) {
         (Ok(()), _) => Groups::Dropped,
-        // A service manager gives a user its own group once more: no right comes from that.
+        // A service manager lists a user's own group once more, which grants no right.
         (Err(_), Ok(groups)) if groups.iter().all(|group| *group == gid) => Groups::Dropped,
         (Err(Errno::EPERM), Ok(groups)) => Groups::Kept(groups.len()),
         (Err(error), _) => return Err(failed("setgroups")(error)),

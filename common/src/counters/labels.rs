@@ -4,13 +4,13 @@ use crate::message::Role;
 
 /// A label, which tells the words of a counter apart.
 pub trait Label: Copy {
-    /// How many there are.
+    /// The number of labels.
     const COUNT: usize;
 
-    /// Its place among them.
+    /// Its place among the labels.
     fn index(self) -> usize;
 
-    /// How the one in this place is written: `name="value"`.
+    /// The text of the label in this place: `name="value"`.
     fn text(index: usize) -> String;
 }
 
@@ -60,7 +60,7 @@ labels! {
     SessionState {
         /// The request is read, or a password checked.
         Handshake = r#"state="handshake""#,
-        /// It is decided on, and the destination connected to.
+        /// It is being decided, or connected to its destination.
         Connecting = r#"state="connecting""#,
         /// The peer of a BIND is waited for.
         Waiting = r#"state="waiting""#,
@@ -74,7 +74,7 @@ labels! {
 labels! {
     /// The command and version of a request.
     Asked {
-        /// Nobody knows.
+        /// Neither is known.
         Nothing = r#"version="none",command="none""#,
         /// SOCKS5, before the command is known.
         Login5 = r#"version="5",command="none""#,
@@ -129,7 +129,7 @@ labels! {
     }
 }
 
-/// What a worker is for. The probe comes last: it is not a worker of the daemon, and is not counted.
+/// The purpose of a worker. The probe comes last: it is not a worker of the daemon, and is not counted.
 impl Label for Role {
     const COUNT: usize = Self::Probe as usize;
 

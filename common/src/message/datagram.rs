@@ -54,7 +54,7 @@ pub struct Relayed {
 pub enum ToDatagram {
     /// The settings that a datagram worker needs; also sent again when they change.
     Setup(FlowLimits),
-    /// A client has sent its first datagram; the socket that is connected to it comes with this message.
+    /// A client has sent its first datagram; the socket connected to it comes with this message.
     Open {
         /// The association, which has the number of its session.
         id: Id,

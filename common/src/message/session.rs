@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! monitor                              session worker
-//! Serve{id, handshake} + client ---->  negotiates where the protocol does, reads exactly the request
-//!   where the method is a password
+//! Serve{id, handshake} + client ---->  negotiates if the protocol does, reads exactly the request
+//!   if the method is a password
 //!                           <-------   Credentials{id, credentials}
 //! (has the auth worker compare)
 //! Verified{id}              ------->   says that they are accepted, reads exactly the request

@@ -121,7 +121,7 @@ pub enum SocketKind {
     Door,
 }
 
-/// What a tree has open, of everything that has a limit in all.
+/// The open objects of a tree, of every kind that has a limit in all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Sessions.

@@ -9,7 +9,7 @@ use crate::request::Protocol;
 use crate::syslog::Syslog;
 use std::time::Duration;
 
-/// How long and how much is measured.
+/// The times and numbers of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
     pub(crate) time: Duration,

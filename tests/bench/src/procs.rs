@@ -19,9 +19,9 @@ pub(crate) enum Role {
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     roots: Vec<i32>,
-    /// What these are,
+    /// The role of the roots,
     of_roots: Role,
-    /// and their children; further descendants are workers.
+    /// and of their children; further descendants are workers.
     of_children: Role,
 }
 

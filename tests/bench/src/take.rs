@@ -1,4 +1,4 @@
-//! How each measure is taken.
+//! Takes each measure.
 
 use crate::count::Counter;
 use crate::datagram_echo::DatagramEcho;
@@ -151,7 +151,7 @@ fn many_connections(
             Some(micros(connections.spent.monitor)),
             Some(micros(connections.spent.workers + connections.spent.spawner)),
             Some(micros(logging) / connections.in_all as f64),
-            // Those that were under way at the end are in the log, but were not counted.
+            // Connections that were under way at the end are in the log, but were not counted.
             Some((logged as f64 * 100.0 / connections.in_all as f64).min(100.0)),
         ]);
     }
@@ -177,7 +177,7 @@ fn journald(proxy: &Proxy, protocol: Protocol, site: &Site) -> Figures {
     let number = connections.in_all as f64;
     let share = |count: u64| count as f64 * 100.0 / (number * lines);
     let logging = journald.spent().saturating_sub(logged_by).as_secs_f64() * 1e6 / number;
-    // Those that were under way at the end are in the log, but were not counted.
+    // Connections that were under way at the end are in the log, but were not counted.
     let logged = share(journal.lines - slowly.lines).min(100.0);
     let lost = share(journal.lost - slowly.lost);
     Ok([connections.a_second, lines, logged, lost, logging].map(Some).into())

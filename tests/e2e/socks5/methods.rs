@@ -83,7 +83,7 @@ fn what_is_asked_follows_the_rules_of_a_reload() {
     assert_eq!(line.read(2), CHOSEN);
 }
 
-/// Passwords cannot be checked here, and preferring them changes nothing.
+/// Passwords cannot be checked here, so a preference for them changes nothing.
 #[test]
 fn where_passwords_are_preferred_a_client_that_has_none_goes_without() {
     let lab = Lab::with_settings("permit ALL 0.0.0.0\n", "(auth: prefer)");

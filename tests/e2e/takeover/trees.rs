@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// Where the programs are installed on the gateway.
+/// The path of the programs that are installed on the gateway.
 const SOCKD: &str = "/run/lib/sockd";
 
 /// The standard error of a reload under way.
