@@ -45,7 +45,7 @@ pub enum Field {
     Started = 4,
     /// No record at this place or behind it has been written yet.
     Used = 5,
-    /// How many sessions there are, those without a record included.
+    /// The number of sessions, including those without a record.
     Live = 6,
     /// 1 while no new client is served.
     Draining = 7,
@@ -53,7 +53,7 @@ pub enum Field {
     RulesSince = 8,
     /// No line at this number or behind it has been hit.
     LinesUsed = 9,
-    /// How many sessions have been ended by order.
+    /// The number of sessions ended by order.
     Killed = 10,
     /// How identd is asked if no rule says otherwise: 0 not at all, 1 as with `-i`, 2 as with `-I`.
     Ident = 11,

@@ -137,7 +137,7 @@ impl Outbox {
         (std::mem::replace(&mut self.watched, wants) != wants).then_some(wants)
     }
 
-    /// Whether too many descriptors wait to add a further client.
+    /// Whether too many descriptors wait for a further client to be added.
     pub fn is_full(&self) -> bool {
         self.descriptors >= ROOM
     }

@@ -31,7 +31,7 @@ pub fn greeting(gifts: &[Gift]) -> Vec<u8> {
     GREETING.into_iter().chain(gifts.iter().map(|gift| *gift as u8)).collect()
 }
 
-/// Which gifts come with a packet; 0 stands for one of a later version. `None` if it is no such packet.
+/// The gifts that come with a packet; 0 stands for one of a later version. `None` if it is no such packet.
 pub fn gifts(packet: &[u8]) -> Option<Vec<Option<Gift>>> {
     let all = [Gift::Ledger, Gift::Counters, Gift::EndedCounters];
     let known = |byte: &u8| all.into_iter().find(|gift| *gift as u8 == *byte);

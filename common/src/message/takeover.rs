@@ -33,7 +33,7 @@ pub enum ToServing {
         /// The sender's [`VERSION`].
         version: u8,
     },
-    /// Read the files again, and say what came of it.
+    /// Read the files again, and report the result.
     Reload,
     /// Hand over the socket at this place. The first one is at 0.
     Take {
@@ -46,7 +46,7 @@ pub enum ToServing {
     Recheck,
     /// End, as at SIGTERM.
     End,
-    /// The files have errors, and so nothing is to be read again.
+    /// The files have errors, and so nothing is read again.
     Unreadable,
     /// The monitor that took over from your old peer has this channel, and serves.
     Serves {

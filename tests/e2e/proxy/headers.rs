@@ -45,7 +45,7 @@ fn assert_row(lab: &mut Lab, what: &str, header: &[u8], row: &Row) {
             assert_eq!(lab.logged(), [""; 0], "{what}");
         }
         Closed(why) => {
-            // A reset may come before or behind what is sent.
+            // A reset may come before or after the bytes are sent.
             assert_eq!(line.read_some(1), b"", "{what}");
             lab.wait_for_line(&format!("connections of 192.0.2.10 are closed: {why}"));
         }
@@ -255,7 +255,7 @@ fn a_health_check_may_greet_and_nothing_else() {
     lab.assert_logged(&["daemon.notice error -- request in a health check from host 192.0.2.10".into()]);
     // It gets a worker like anybody: the check covers all that clients get.
     assert!(!lab.sockd.workers("session").is_empty());
-    // One that goes without a word leaves no line either, and the monitor holds nothing of it.
+    // A check that ends right after its header leaves no line either, and the monitor keeps nothing of it.
     for _ in 0..20 {
         let mut line = balanced(&lab, v2(LOCAL, 0, b""));
         line.half_close();

@@ -176,7 +176,7 @@ fn s5_49_a_request_without_a_greeting_is_read_as_one_and_closed() {
     let lab = Lab::new(PERMIT_ALL);
     let mut line = say(&lab, &to(CONNECT, (SERVER, 8080)));
     assert_eq!(line.read_to_end(), (CHOSEN.to_vec(), Ending::Closed));
-    // The method is one, 00; behind it stands the kind of the address.
+    // There is one method, 00; the kind of the address follows it.
     lab.wait_for_line("error -- wrong version (0x 1) from host 192.0.2.10.");
 }
 

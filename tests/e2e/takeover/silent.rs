@@ -111,7 +111,7 @@ enum Stops {
     NewTree,
 }
 
-/// The new monitor before it has come, and with all sockets in its hand; the control process before it names that.
+/// The new monitor before it has come, and with all sockets in hand; the control process before it names the monitor.
 const STOPS: [(&str, Stops, &str, &str); 3] = [
     ("setsid", Stops::NewTree, "the new server has been silent for 80 seconds", ""),
     (
