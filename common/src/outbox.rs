@@ -1,4 +1,4 @@
-//! The monitor's side of one channel: messages wait here until a turn of the monitor's loop ends and the other side is
+//! The monitor's side of one channel. Messages wait here until a turn of the monitor's loop ends and the other side is
 //! ready and reads.
 
 use crate::channel::{ChannelError, MonitorSocket, Packet, Received};

@@ -1,4 +1,4 @@
-//! Bytes that nobody may see: a user name and a password on their way from a client to the process that compares them.
+//! Bytes that nobody may see: a user name and a password on their way from a client to their comparison.
 //!
 //! They cannot be printed, copied or compared, and are wiped when they are dropped. Copies in a register, on a stack
 //! that was moved, or in the kernel's queue of a channel cannot be wiped.

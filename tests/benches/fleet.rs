@@ -121,7 +121,7 @@ fn measured<'a>(
     println!("| {name} | {rate:.0} ±{spread:.0} % | {of_monitors:.0} | {of_workers:.0} | {of_balancer} |");
 }
 
-/// Gives the place more ports: one of an ended connection is taken for a minute, which leaves 470 a second for each
+/// Gives the place more ports. A port of an ended connection is taken for a minute, which leaves 470 a second for each
 /// destination (ip(7), tcp(7)).
 fn roomy(place: &Place) {
     for host in place.gates.iter().chain([&place.middle, &place.clients]) {

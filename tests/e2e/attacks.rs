@@ -1,5 +1,4 @@
-//! Attacks that the other suites have no place for: hostile bytes, and the traces of accidents and careless starts
-//! around sockd.
+//! Attacks beyond the other suites: hostile bytes, and the traces of accidents and careless starts.
 
 use nix::sys::signal::Signal;
 use sockd_tests::far::{Far, Server};

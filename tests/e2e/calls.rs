@@ -1,4 +1,4 @@
-//! The number of system calls that a connection costs the monitor, which serves all, and the worker of its client host.
+//! The system calls that a connection costs the monitor, which serves all, and the worker of its client host.
 
 use nix::sys::signal::Signal;
 use sockd_tests::far::Server;
@@ -62,7 +62,7 @@ impl Calls {
     }
 }
 
-/// A daemon without a log, whose lines leave together by calls of their own, and the one worker that serves the client.
+/// A daemon without a log, and the one worker that serves the client. Log lines leave together, by calls of their own.
 fn served() -> (Site, Server, Sockd, Process) {
     let site = Site::new();
     let echo = Server::echo(&site.server, ECHO);

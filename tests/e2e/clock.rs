@@ -1,4 +1,4 @@
-//! Limits are counted by the monotonic clock, wherever it begins: in time namespaces of its own, the daemon finds a
+//! Limits are counted by the monotonic clock, wherever it begins. In time namespaces of its own, the daemon finds a
 //! host that has just been booted, one that has run for decades, and one that has slept.
 
 use nix::time::{ClockId, clock_gettime};

@@ -1,5 +1,5 @@
-//! `sockd-probe` as an administrator runs it: the acts that a worker in an attacker's hands could try, without any
-//! lock, behind each layer alone, and in the places of all kinds of workers that hold a socket.
+//! `sockd-probe` as an administrator runs it. It tries the acts of a worker in an attacker's hands without any lock,
+//! behind each layer alone, and in the places of all kinds of workers that hold a socket.
 
 use sockd_tests::host::Host;
 use sockd_tests::sockd::{install_at, installed, program};
@@ -90,7 +90,7 @@ const REFUSED_ANYWAY: [(&str, &[&str]); 4] = [
 ];
 
 /// Acts that the spawner's filter, the namespaces and the user id do not stop by themselves, before a worker has put on
-/// its own locks: no input from outside has reached it by then.
+/// its own locks. No input from outside has reached it by then.
 const EARLY: usize = 40;
 
 /// One line of `--tsv` about an act.

@@ -111,8 +111,8 @@ pub fn oidentd(host: &Host, configuration: &str, own: &str) -> Program {
     program
 }
 
-/// Connects from `host` as the user with this number: the kernel marks a socket with the file system id of the
-/// thread that made it.
+/// Connects from `host` as the user with this number. The kernel marks a socket with the file system id of the thread
+/// that made it.
 pub fn dial_as(user: u32, host: &Host, to: impl Into<SocketAddr>) -> Line {
     let to = to.into();
     let stream = host.run(|| {

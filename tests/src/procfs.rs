@@ -96,8 +96,8 @@ impl Process {
         self.limit(host, &format!("nofile={number}"));
     }
 
-    /// Sets a soft limit, in the words of prlimit(1), as the user that the process has: for the limit of another user's
-    /// process prlimit(2) asks for CAP_SYS_RESOURCE, which root of a container may lack.
+    /// Sets a soft limit, in the words of prlimit(1), as the user that the process has. For another user's process
+    /// prlimit(2) asks for CAP_SYS_RESOURCE, which root of a container may lack.
     pub fn limit(self, host: &Host, limit: &str) {
         let status = self.status();
         let id = |name: &str| status[name].split('\t').next().unwrap_or_default().to_owned();

@@ -27,8 +27,7 @@ fn f9_only_the_stamps_of_log_lines_know_the_time_of_day() {
     );
 }
 
-/// A clock that goes on while the host is suspended would, when it wakes up, end sessions that nobody could have served
-/// meanwhile.
+/// A clock that goes on while the host is suspended would end sessions that nobody could serve meanwhile.
 #[test]
 fn no_wait_goes_on_while_the_host_sleeps() {
     for package in installed() {

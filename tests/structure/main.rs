@@ -1,5 +1,5 @@
-//! The shape of the house: its imports, its crates of others, the amount of code that root runs, the length of its
-//! files and functions, and the promises of its documents.
+//! The shape of the house: imports, foreign crates, the code that root runs, and what the documents promise. It also
+//! bounds the length of files and functions.
 
 mod circles;
 mod clock;

@@ -63,8 +63,8 @@ pub enum Test {
     AtMost(u64),
 }
 
-/// A row of a profile: `row!(SYS_close, When::Always, "the reason")`, with [`rare`] at the end for a call that an
-/// ordinary visit does not lead to.
+/// A row of a profile: `row!(SYS_close, When::Always, "the reason")`. A call that an ordinary visit does not lead to
+/// has [`rare`] at the end.
 #[macro_export]
 macro_rules! row {
     ($call:ident, $when:expr, $why:expr) => {
@@ -153,8 +153,8 @@ fn sorted(rows: &[Row]) -> Result<(Calls, BTreeMap<u32, Calls>), LockError> {
     Ok((allowed, answered))
 }
 
-/// Puts a filter on this process that answers the calls of these rows, each a [`When::Answer`], and lets all others
-/// through. For a process that starts programs of others.
+/// Puts a filter on this process that answers the calls of these rows and lets all others through. Each row is a
+/// [`When::Answer`]. For a process that starts programs of others.
 pub fn install_denials(rows: &[Row]) -> Result<(), LockError> {
     compile_denials(rows)?.install()
 }

@@ -42,9 +42,9 @@ pub fn landlock_deny_all_but(grants: &Grants<'_>) -> Result<LandlockStatus, Lock
     since(1, |abi| restrict(ABI::from(i32::from(abi)), grants))
 }
 
-/// Denies only signals to processes outside, if the kernel can (ABI 6): for a process that starts programs of others,
-/// which inherit this. With any Landlock, ptrace(2) reaches nobody outside either. Denials of those programs stand in
-/// the audit log, as those of this process do, if the kernel can write it (ABI 7).
+/// Denies only signals to processes outside, if the kernel can (ABI 6). It is for a process that starts programs of
+/// others, which inherit it. With any Landlock, ptrace(2) reaches nobody outside either. Denials of those programs
+/// stand in the audit log, as those of this process do, if the kernel can write it (ABI 7).
 pub fn landlock_keep_signals_inside() -> Result<LandlockStatus, LockError> {
     since(6, |abi| {
         let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);

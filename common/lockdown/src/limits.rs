@@ -22,9 +22,8 @@ pub fn not_dumpable() -> Result<(), LockError> {
     }
 }
 
-/// This process neither speculates past its stores nor shares its branch history with others on its processor, and
-/// cannot change that (PR_SET_SPECULATION_CTRL, PR_SPEC_FORCE_DISABLE). A kernel or processor that leaves no choice
-/// stays as it is.
+/// Forbids speculation past stores, and sharing branch history with others on the processor, for good
+/// (PR_SET_SPECULATION_CTRL, PR_SPEC_FORCE_DISABLE). A kernel or processor that leaves no choice stays as it is.
 pub fn restrict_speculation() {
     for feature in [SpeculationFeature::SpeculativeStoreBypass, SpeculationFeature::IndirectBranchSpeculation]
     {

@@ -10,8 +10,8 @@ use std::io;
 pub enum Groups {
     /// None is left, or at most the user's own group once more.
     Dropped,
-    /// The user namespace does not permit setgroups(2) (user_namespaces(7), `/proc/PID/setgroups`): an ordinary
-    /// user's own groups are still there, as many as this.
+    /// This many groups of an ordinary user are still there. The user namespace does not permit setgroups(2)
+    /// (user_namespaces(7), `/proc/PID/setgroups`).
     Kept(usize),
 }
 

@@ -114,8 +114,8 @@ impl Counters {
         self.words().zip(others.words()).for_each(|(own, other)| own.set(other.get()));
     }
 
-    /// Adds the counts of another tree of the same daemon, and those of listeners with the same address; if the tree
-    /// `is_there`, also its levels.
+    /// Adds the counts of another tree of the same daemon, with those of listeners at the same address. If the tree
+    /// `is_there`, its levels are added too.
     pub fn add(&self, other: &Self, is_there: bool) {
         let add = |(own, other): (&Word, &Word)| own.add(other.get());
         self.totals().zip(other.totals()).for_each(add);

@@ -71,7 +71,7 @@ pub struct HostKey(pub u64);
 pub enum ToAuth {
     /// Nothing to set up; the first message on every channel.
     Setup,
-    /// The table of users ([`crate::users`]) comes with this message, as memory that nobody can write; it replaces the
+    /// The table of users ([`crate::users`]) comes with this message, as memory that nobody can write. It replaces the
     /// table read before.
     Table,
     /// Another [`TICK`] has passed: the worker has no clock.

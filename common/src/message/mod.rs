@@ -146,6 +146,6 @@ pub const CHANNEL_FD: i32 = 3;
 /// The descriptor behind the channel.
 pub const FIRST_PIPE_FD: i32 = CHANNEL_FD + 1;
 
-/// A session worker is started with this many pipes, which it cannot make: their ends, for reading and for writing in
-/// turn, are its descriptors from [`FIRST_PIPE_FD`] on.
+/// The number of pipes that a session worker is started with, as it cannot make any. Their ends, for reading and for
+/// writing in turn, are its descriptors from [`FIRST_PIPE_FD`] on.
 pub const PIPES: usize = 8;

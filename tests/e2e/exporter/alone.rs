@@ -1,5 +1,4 @@
-//! Metrics that move only under settings, or after acts, that other rows could not bear: a daemon of its own for each
-//! row.
+//! Metrics that move only under settings, or after acts, that other rows could not bear. Each row has its own daemon.
 
 use super::rows::{Held, associate, bind, relay, says};
 use super::{exporter, page, value};

@@ -20,8 +20,8 @@ const RULES: &str = "permit +=connect,bind,udp ALL 0.0.0.0\n";
 /// Client hosts of each family.
 const CLIENTS: u8 = 32;
 
-/// Uses the recipe's files as systemd does: opens the sockets of each instance, hands all of them to the program that
-/// steers, and then each instance's to its daemon.
+/// Uses the recipe's files as systemd does. It opens the sockets of each instance, hands all of them to the program
+/// that steers, and then each instance's to its daemon.
 const MANAGER: &str = r"
 import os, socket, sys
 unit, steer, sockd = sys.argv[1:4]

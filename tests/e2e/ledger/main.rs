@@ -1,5 +1,4 @@
-//! The administrators' view of the sessions, and their orders: the ledger, its socket, the control socket, and
-//! sockdctl(8).
+//! The administrators' view of sessions, and orders: the ledger, its socket, the control socket, and sockdctl(8).
 
 mod ctl;
 mod hostile;

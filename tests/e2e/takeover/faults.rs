@@ -268,8 +268,8 @@ fn a_new_worker_that_is_killed_takes_its_own_client_along() {
     drop(Relay::begin(&both.trees));
 }
 
-/// Kills processes of the new tree while it comes, at a call that each makes: with all sockets in hand, and before the
-/// new monitor is named.
+/// Kills processes of the new tree while it comes, at a call that each makes. One has all sockets in hand, and one has
+/// not yet named the new monitor.
 #[test]
 fn who_is_killed_while_it_takes_over_leaves_the_old_tree_serving() {
     for (call, follows, logged) in [

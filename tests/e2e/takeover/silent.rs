@@ -1,4 +1,4 @@
-//! A process that stops in the middle of a takeover holds nobody up: the old tree serves on and says why, and the next
+//! A process that stops in the middle of a takeover holds nobody up. The old tree serves on and says why, and the next
 //! takeover works. Each table has a row for each step at which its side can stop.
 
 use crate::trees::{Relay, Trees, reload, signal_if_there, start_reload};

@@ -1,4 +1,4 @@
-//! A datagram worker in the hands of an attacker, in the real one's place and behind its locks: it is killed, or its
+//! A datagram worker in the hands of an attacker, in the real one's place and behind its locks. It is killed, or its
 //! acts have no effect; another client host's association goes on; and the monitor holds no more than before.
 
 use crate::{ASSOCIATE, Association, Echo, PORT, PROXY_6, Place, RULES, SERVER_6, place_started};

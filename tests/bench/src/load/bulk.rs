@@ -95,8 +95,8 @@ pub(crate) fn run(
     })
 }
 
-/// No proxy moves bytes without processor time: one that seems to has used a process that was not looked at, such as
-/// one that went into the background meanwhile.
+/// Seconds for 10^9 bytes, if any were seen. No proxy moves bytes without processor time: one that seems to has used a
+/// process that was not looked at, such as one that went into the background meanwhile.
 fn seconds_a_gigabyte(spent: f64, bytes: f64) -> Option<f64> {
     (spent > 0.0 && bytes > 0.0).then(|| spent / (bytes / 1e9))
 }

@@ -37,9 +37,9 @@ pub(crate) fn run(dialler: &mut Dialler, relays: usize, tree: &Tree) -> Outcome<
     Ok(Idle { each: growth / relays as f64, growth, new_workers })
 }
 
-/// The monitor's share of a processor while all relays are silent and others look at them: `sockdctl list --watch`
-/// every two seconds, and a collector of the counters every five. The monitor looks at all relays in 20 seconds, and
-/// then pauses for as long: this takes one such time.
+/// The monitor's share of a processor while all relays are silent and others look at them. `sockdctl list --watch`
+/// looks every two seconds, and a collector of the counters every five. The monitor looks at all relays in 20 seconds,
+/// and then pauses for as long: this takes one such time.
 pub(crate) fn watched(dialler: &mut Dialler, relays: usize, tree: &Tree) -> Outcome<f64> {
     const ROUNDS: u32 = 8;
     const EVERY: Duration = Duration::from_secs(5);
@@ -95,8 +95,8 @@ impl Drop for Looker {
     }
 }
 
-/// As many of `wanted` as the hard limit of descriptors allows: a relay takes one here, and two in one of the workers,
-/// which are as many per client host as there are processors.
+/// As many of `wanted` as the hard limit of descriptors allows. A relay takes one here, and two in one of the workers;
+/// a client host has a worker for each processor.
 pub(crate) fn possible(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(1000);

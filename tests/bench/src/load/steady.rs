@@ -1,4 +1,4 @@
-//! Short connections at a steady rate, whatever the proxy does (an open loop): a late one does not delay the next, and
+//! Short connections at a steady rate, whatever the proxy does (an open loop). A late one does not delay the next, and
 //! its time counts from when it was due.
 
 use crate::dial::{Dial, Dialler};
