@@ -56,7 +56,7 @@ _sockd() {
         sockdctl)
             case $before in
                 -f | --folder) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
-                --host | --user | --to | --rule) return ;;
+                --host | --user | --to | --rule | --process) return ;;
                 sockdctl)
                     if [[ $word != -* ]]; then
                         mapfile -t COMPREPLY < <(
@@ -66,7 +66,7 @@ _sockd() {
                     fi
                     ;;
             esac
-            options='-f --folder --host --user --to --rule --json --watch --conf --services -h --help -V --version'
+            options='-f --folder --host --user --to --rule --process --json --watch --conf --services -h --help -V --version'
             ;;
         sockd-exporter)
             case $before in

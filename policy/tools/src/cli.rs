@@ -257,6 +257,9 @@ pub enum CtlCommand {
     Kill {
         /// The session
         id: Option<u64>,
+        /// Only those of the server that is this process
+        #[arg(long, value_name = "PID")]
+        process: Option<u64>,
         /// Those that are meant
         #[command(flatten)]
         which: Which,

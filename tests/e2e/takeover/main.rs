@@ -257,6 +257,52 @@ fn new_clients_that_are_held_off_are_held_off_by_the_new_tree() {
     assert!(is_served());
 }
 
+/// Each tree counts its sessions by itself, and a client may have one of the same number in both.
+#[test]
+fn a_number_that_two_trees_have_ends_no_session_before_it_is_said_of_which_tree() {
+    let mut trees =
+        Trees::new(r#"(status_socket: at("/run/sockd/status"), control_socket: at("/run/sockd/control"))"#);
+    let _echo = Server::echo(&trees.lab.site.server, (SERVER, 7));
+    let gateway = trees.lab.site.gateway.clone();
+    let run = |words: &[&str]| {
+        let output = gateway.output(std::process::Command::new(program("sockdctl")).args(words));
+        (
+            output.status.code(),
+            [output.stdout, output.stderr].map(|said| String::from_utf8(said).expect("text")),
+        )
+    };
+    let mut first = granted(&trees.lab.site.client, &Request::connect((SERVER, 7)).by("old"));
+    let old = trees.lab.sockd.monitor().0;
+    trees.install_another();
+    let new = trees.reload_well().0;
+    let mut second = granted(&trees.lab.site.client, &Request::connect((SERVER, 7)).by("new"));
+    let numbers = || {
+        let [list, _] = run(&["list"]).1;
+        list.lines()
+            .skip(1)
+            .filter_map(|line| Some(line.split_whitespace().next()?.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    until_true("both sessions", || numbers().len() == 2);
+    let [number, same] = &numbers()[..] else { panic!("two") };
+    assert_eq!(number, same);
+    let (status, [_, why]) = run(&["kill", number, "--host", "192.0.2.10"]);
+    let shown = |process, does, user| {
+        why.contains(&format!("\n--process {process}, which {does}, {user}? from 192.0.2.10:"))
+    };
+    assert!(status == Some(1) && shown(old, "drains", "old") && shown(new, "serves", "new"), "{why}");
+    for line in [&mut first, &mut second] {
+        line.send("x");
+        assert_eq!(line.read(1), b"x");
+    }
+    assert_eq!(run(&["kill", number, "--process", "1"]).0, Some(1));
+    assert_eq!(run(&["kill", "--process", &new.to_string()]).0, Some(64), "no session is named");
+    assert_eq!(run(&["kill", number, "--process", &old.to_string()]).1[0], "1 session is ended\n");
+    first.ending();
+    second.send("x");
+    assert_eq!(second.read(1), b"x");
+}
+
 /// The old tree keeps its ledger and its orders under names of their own, until it has drained.
 #[test]
 fn sockdctl_reaches_the_sessions_of_both_trees() {

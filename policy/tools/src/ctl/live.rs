@@ -19,15 +19,20 @@ pub(super) struct Tree {
 }
 
 impl Tree {
+    /// The process that its monitor is.
+    pub(super) fn process(&self) -> u64 {
+        self.ledger.head(Field::Process)
+    }
+
     /// Whether it serves: a monitor that drains has its process number in the names of its sockets.
     pub(super) fn serves(&self) -> bool {
-        let process = self.ledger.head(Field::Process).to_string();
+        let process = self.process().to_string();
         self.control.extension().is_none_or(|end| *end != *process)
     }
 
     /// Whether its monitor is still there, as far as /proc tells. A ledger whose monitor has ended says what it said last.
     pub(super) fn is_there(&self) -> bool {
-        Path::new(&format!("/proc/{}", self.ledger.head(Field::Process))).exists()
+        Path::new(&format!("/proc/{}", self.process())).exists()
     }
 }
 

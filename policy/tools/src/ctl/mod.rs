@@ -73,7 +73,7 @@ fn said(options: &Ctl) -> Said {
         CtlCommand::List { which, watch: true, .. } => watch(folders, which),
         CtlCommand::List { which, json, .. } => Ok(list(&trees()?, which, *json)),
         CtlCommand::Show { id, json } => one(&trees()?, *id, *json),
-        CtlCommand::Kill { id, which } => kill(&trees()?, *id, which),
+        CtlCommand::Kill { id, process, which } => kill(&of_process(trees()?, *process)?, *id, which),
         CtlCommand::Stats { json } => Ok(stats(&trees()?, *json)),
         CtlCommand::Metrics => folders.iter().take(1).map(|folder| metrics(folder)).collect(),
         CtlCommand::Workers => Ok(report::workers(&sessions(&trees()?).0)),
@@ -155,13 +155,26 @@ fn one(trees: &[Tree], id: u64, json: bool) -> Said {
     }
 }
 
+/// Those of one process alone, where one is named.
+fn of_process(mut trees: Vec<Tree>, process: Option<u64>) -> Result<Vec<Tree>, (u8, String)> {
+    trees.retain(|tree| process.is_none_or(|process| tree.process() == process));
+    match (trees.is_empty(), process) {
+        (true, Some(process)) => {
+            Err((NOTHING, format!("process {process} is no sockd with a status socket")))
+        }
+        _ => Ok(trees),
+    }
+}
+
 fn kill(trees: &[Tree], id: Option<u64>, which: &Which) -> Said {
     let same = |entry: &Entry<'_>| id.is_none_or(|id| entry.number == id) && which.means(entry);
-    if id.is_some() && trees.len() > 1 {
-        let with_it =
-            sessions(trees).0.iter().filter(|live| live.going_on().is_some_and(|e| same(&e))).count();
-        if with_it > 1 {
-            return Err((NOTHING, "two daemons have a session of this number; say --host as well".into()));
+    if let Some(id) = id.filter(|_| trees.len() > 1) {
+        // Each daemon counts its sessions by itself.
+        let of_number = |live| described(live, trees, same);
+        let found: Vec<String> = sessions(trees).0.iter().filter_map(of_number).collect();
+        if found.len() > 1 {
+            let found = found.join("\n");
+            return Err((NOTHING, format!("more than one daemon has a session {id}; say which:\n{found}")));
         }
     }
     match orders::kill(trees, same).map_err(|why| (NOTHING, why))? {
@@ -169,6 +182,13 @@ fn kill(trees: &[Tree], id: Option<u64>, which: &Which) -> Said {
         1 => Ok("1 session is ended\n".into()),
         ended => Ok(format!("{ended} sessions are ended\n")),
     }
+}
+
+/// Whose session it is and which daemon has it, where it is meant and goes on.
+fn described(live: &Live, trees: &[Tree], is_meant: impl Fn(&Entry<'_>) -> bool) -> Option<String> {
+    let (entry, tree) = (live.going_on().filter(is_meant)?, trees.get(live.tree)?);
+    let does = if tree.serves() { "serves" } else { "drains" };
+    Some(format!("--process {}, which {does}, {}", tree.process(), show::whose(&entry)))
 }
 
 fn order(trees: &[Tree], order: Order, done: &str) -> Said {
