@@ -130,10 +130,11 @@ impl Association {
             }
             FlowEvent::Arrived(key, arrival) => self.arrived(key, arrival, &mut turn),
             FlowEvent::Opened(flow, result) => {
+                // Facts may be missing about the next address: they have to come in time as well.
                 let is_open = result.is_ok();
+                self.flows.set_stage(flow, if is_open { Stage::Open } else { Stage::Deciding(None) });
                 self.go_on(flow, &mut turn, |case| opened(result, case));
                 if is_open {
-                    self.flows.set_stage(flow, Stage::Open);
                     self.flows.get_mut(flow).into_iter().for_each(|flow| flow.request.rest());
                 }
             }

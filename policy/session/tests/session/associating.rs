@@ -308,6 +308,27 @@ fn a_socket_that_cannot_be_is_a_refusal() {
 }
 
 #[test]
+fn facts_about_the_next_address_have_to_come_in_time_as_well() {
+    let rules = "permit +=udp ALL 0.0.0.0 203.0.113.1/32\npermit ?=I +=udp ALL 0.0.0.0\n";
+    let mut flows = Flows::by(config(rules));
+    let (key, _) = begun(&flows.wants(FLOW, Destination::Name(Name::new(b"a.example").unwrap())));
+    let addresses = ["203.0.113.1", "203.0.113.2"];
+    let found = Answer::Addresses(BoundedVec::first_of(addresses.map(|address| address.parse().unwrap())));
+    let both = || Arrival::Classified(candidates(&addresses.map(|address| (address, AddressKind::Unicast))));
+    let (key, _) = begun(&flows.on(FlowEvent::Arrived(key, Arrival::Resolved(found))).unwrap());
+    let actions = flows.on(FlowEvent::Arrived(key, both())).unwrap();
+    assert!(matches!(actions.last(), Some(FlowAction::Open { .. })), "{actions:?}");
+    let failed = FailedCall { call: "connect", errno: Errno(101) };
+    let actions = flows.on(FlowEvent::Opened(FLOW, Err(failed))).unwrap();
+    let (key, task) = begun(&actions);
+    assert_eq!(task, &Task::AskIdent);
+    flows.now = flows.flows.due_at().unwrap();
+    let actions = flows.on(FlowEvent::Due).unwrap();
+    assert!(actions.contains(&FlowAction::Do(Action::GiveUp(key))), "{actions:?}");
+    assert!(actions.contains(&FlowAction::Refuse(FLOW)), "{actions:?}");
+}
+
+#[test]
 fn facts_that_do_not_come_in_time_refuse_a_flow() {
     let mut flows = Flows::new();
     let (key, _) = begun(&flows.wants(FLOW, Destination::Name(Name::new(b"a.example").unwrap())));
