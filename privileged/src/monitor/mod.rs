@@ -94,9 +94,8 @@ impl Monitor {
         if self.takeover.older.is_empty() {
             return Ok(());
         }
-        while let Ok(Some(signal)) = self.signals.read_signal() {
-            let signal = i32::try_from(signal.ssi_signo).map(Signal::try_from);
-            if matches!(signal, Ok(Ok(Signal::SIGTERM | Signal::SIGINT))) {
+        while let Some(signal) = self.next_signal() {
+            if matches!(signal, Signal::SIGTERM | Signal::SIGINT) {
                 return Err("told to end before it serves".into());
             }
         }
@@ -242,16 +241,22 @@ impl Monitor {
     }
 
     fn read_signals(&mut self) {
-        while let Ok(Some(signal)) = self.signals.read_signal() {
+        while let Some(signal) = self.next_signal() {
             let Base { config, log, is_trial, .. } = &mut self.serving.base;
-            match i32::try_from(signal.ssi_signo).map(Signal::try_from) {
-                Ok(Ok(Signal::SIGHUP)) if *is_trial => self.stop(),
-                Ok(Ok(Signal::SIGHUP)) => self.begin_reload(),
-                Ok(Ok(Signal::SIGUSR1)) => config.lines().for_each(|line| log.notice(&line)),
-                Ok(Ok(Signal::SIGTERM | Signal::SIGINT)) => self.stop(),
+            match signal {
+                Signal::SIGHUP if *is_trial => self.stop(),
+                Signal::SIGHUP => self.begin_reload(),
+                Signal::SIGUSR1 => config.lines().for_each(|line| log.notice(&line)),
+                Signal::SIGTERM | Signal::SIGINT => self.stop(),
                 _ => {}
             }
         }
+    }
+
+    /// A signal that has come. Every number is one that was asked for.
+    fn next_signal(&self) -> Option<Signal> {
+        let signal = self.signals.read_signal().ok().flatten()?;
+        Signal::try_from(i32::try_from(signal.ssi_signo).ok()?).ok()
     }
 
     fn begin_reload(&mut self) {
