@@ -217,7 +217,7 @@ impl Associations {
         let Some(Entry { stage, flows, host, .. }) = entries.get_mut(&key) else { return Ok(Vec::new()) };
         let Some(worker) = stage.worker() else { return Ok(Vec::new()) };
         let now = Instant::now();
-        let was_wanted = matches!(event, FlowEvent::Wanted { .. });
+        let is_wanted = matches!(event, FlowEvent::Wanted { .. });
         if let FlowEvent::Wanted { flow, .. } = event {
             if stage.ending().is_some() {
                 return Ok(Vec::new());
@@ -226,11 +226,10 @@ impl Associations {
                 base.tell(worker, &ToDatagram::NoFlow { id: key.id(), flow }, None);
                 return Ok(Vec::new());
             }
-            base.counts.add(Resource::Flow, *host);
         }
         let done = flows.on(event, now, &base.config);
-        if done.is_err() && was_wanted {
-            base.counts.remove(Resource::Flow, *host);
+        if is_wanted && done.is_ok() {
+            base.counts.add(Resource::Flow, *host);
         }
         self.look_in_time(key, base);
         done.map_err(|violation| (worker, violation))
