@@ -40,13 +40,8 @@ impl Awaited {
     }
 
     /// Does what is due. Returns workers that have not ended their work in time.
-    pub fn due(
-        &mut self,
-        now: Instant,
-        base: &mut Base,
-    ) -> impl Iterator<Item = (WorkerKey, Violation)> + use<> {
-        let overdue = [self.auth.due(now, base), self.resolver.due(now, base), self.askers.overdue(now)];
-        overdue.into_iter().flatten()
+    pub fn due(&mut self, now: Instant, base: &mut Base) -> [Option<(WorkerKey, Violation)>; 3] {
+        [self.auth.due(now, base), self.resolver.due(now, base), self.askers.overdue(now)]
     }
 
     /// Fails everything that a worker that is gone was asked.

@@ -59,16 +59,16 @@ pub struct Client {
 }
 
 impl Client {
-    fn new(socket: OwnedFd, address: SocketAddr, listener: SocketAddr, origin: Origin) -> Self {
+    fn new(socket: OwnedFd, address: SocketAddr, listener: SocketAddr) -> Self {
         let address = SocketAddr::new(sockd_policy::canonical(address.ip()), address.port());
-        Self { socket, address, listener, origin }
+        Self { socket, address, listener, origin: Origin::DIRECT }
     }
 
     /// The one client that an inetd has handed over; `None` if it is gone again.
     pub fn handed_over(socket: OwnedFd, at: SocketAddr) -> Option<Self> {
         let peer = getpeername(&socket).ok().flatten();
         let address = peer.and_then(|peer| SocketAddr::try_from(peer).ok())?;
-        Some(Self::new(socket, address, at, Origin::DIRECT))
+        Some(Self::new(socket, address, at))
     }
 
     /// The host for whose limits it counts.
@@ -121,7 +121,7 @@ impl Clients {
                 Ok((socket, address)) => match address.map(SocketAddr::try_from) {
                     Some(Ok(address)) => {
                         base.counting.connected(place);
-                        return Some(Client::new(socket, address, *at, Origin::DIRECT));
+                        return Some(Client::new(socket, address, *at));
                     }
                     _ => drop(socket),
                 },

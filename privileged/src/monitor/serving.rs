@@ -141,7 +141,7 @@ impl Serving {
                 self.dispatch(key, Event::Inspected(flow));
             }
         }
-        for (worker, Violation(what)) in self.awaited.due(now, &mut self.base) {
+        for (worker, Violation(what)) in self.awaited.due(now, &mut self.base).into_iter().flatten() {
             self.violation(worker, what);
         }
         while let Some(lost) = self.base.workers.kill_lingering(now) {
