@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-/// At the end of the daemon a loader that is silent for so long is not waited for.
+/// How long the end of the daemon waits for a silent loader.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// The loader.

@@ -253,7 +253,7 @@ impl Monitor {
         }
     }
 
-    /// A signal that has come. Every number is one that was asked for.
+    /// The next signal, if any. Only the requested signals come.
     fn next_signal(&self) -> Option<Signal> {
         let signal = self.signals.read_signal().ok().flatten()?;
         Signal::try_from(i32::try_from(signal.ssi_signo).ok()?).ok()

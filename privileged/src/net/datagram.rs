@@ -114,8 +114,8 @@ pub fn latch(socket: &OwnedFd) -> Result<Option<SocketAddr>, FailedCall> {
     Ok(Some(from))
 }
 
-/// Makes a socket that is connected to `to`, from this address if one is given. Returns its port as well: `shared`, which
-/// other sockets of the same association have, or else one of the kernel's choice, which no other socket has.
+/// Makes a socket that is connected to `to`, from this address if one is given. Returns its port as well: `shared`,
+/// which other sockets of the same association have, or else one of the kernel's choice, which no other socket has.
 pub fn flow(to: SocketAddr, from: Option<IpAddr>, shared: Option<u16>) -> Result<(OwnedFd, u16), FailedCall> {
     let unspecified = match to.ip() {
         IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),

@@ -38,7 +38,7 @@ pub fn leave_terminal(null: BorrowedFd<'_>) -> Result<(), StartError> {
     (0..3).try_for_each(|standard| sys::duplicate_onto(null, standard)).map_err(StartError::at("dup2"))
 }
 
-/// Waits until there is something to read, be it the end; false where nothing has come in this time.
+/// Waits until there is something to read, or the other end has closed; false if neither comes in time.
 pub fn readable(descriptor: impl AsFd, limit: Duration) -> rustix::io::Result<bool> {
     let wait = Timespec::try_from(limit).ok();
     within(limit, || poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], wait.as_ref()))

@@ -5,7 +5,7 @@ use sockd_lockdown::LockError;
 use sockd_policy::in_words;
 use std::fmt::{self, Display, Formatter};
 
-/// What an administrator is told of a failed start; every line stands alone.
+/// The error of a failed start, for the administrator; every line stands alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartError {
     /// The lines for the administrator.
@@ -20,7 +20,7 @@ impl StartError {
         Self { lines, status: 78 }
     }
 
-    /// Whether that is so.
+    /// Whether a file of the configuration is at fault.
     pub fn is_configuration(&self) -> bool {
         self.status == 78
     }

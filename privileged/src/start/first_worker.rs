@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 /// How long it may take to lock itself down.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Whether that is over is looked at so often.
+/// How often that limit is checked.
 const STEP: Duration = Duration::from_millis(100);
 
-/// The spawner tells of an end by then.
+/// How long the spawner may take to report an end.
 const TOLD: Duration = Duration::from_secs(5);
 
 /// Starts the first spare worker and waits until it is locked down.

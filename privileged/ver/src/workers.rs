@@ -15,7 +15,7 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-/// A worker that has not answered by then never will.
+/// How long a worker may take to answer; a slower one will never do so.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A worker that has been inspected.
