@@ -1,4 +1,4 @@
-//! The cost of the monitor's decisions about one session, without system calls: `cargo bench -p sockd-session`.
+//! The cost of the monitor's decisions on one session, without system calls: `cargo bench -p sockd-session`.
 
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
 

@@ -41,7 +41,7 @@ pub(super) fn begin(hint: u16, case: &mut Case<'_>) -> Next {
     Next::phase(Phase::Associating, vec![Action::Deadline(None), Action::Associate { hint }])
 }
 
-/// Refuses: every destination is denied, or reached through a next server, which is not asked for associations.
+/// Refuses: all destinations are denied, or behind a next server, which is not asked for associations.
 fn no_way(case: &Case<'_>) -> Next {
     let why = Failure::Limited(Limit::NO_NEXT_SERVER);
     let refused = Record::Refused { parties: case.parties(), why };

@@ -1,4 +1,4 @@
-//! The flows of an association, one for each destination: each is decided on as a request of its own, by the same
+//! The flows of an association, one for each destination. Each is decided on as a request of its own, by the same
 //! facts, guards, rules and routes.
 //!
 //! [`Association::on`] takes an event of a flow and returns the actions for the monitor. The datagram worker chooses
@@ -68,7 +68,7 @@ pub enum FlowEvent {
 /// An action for the monitor; actions are carried out in order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FlowAction {
-    /// An action that sessions ask for as well: to begin or give up a task, to record something, or to run a command.
+    /// An action that sessions ask for as well: begin or give up a task, record something, run a command.
     Do(Action),
     /// Connect a socket for this flow.
     Open {
@@ -83,7 +83,7 @@ pub enum FlowAction {
     Refuse(FlowId),
     /// The same, as its association has reached its limit of flows.
     Full(FlowId),
-    /// Tell the worker to end this flow, and shut down its socket by the monitor's descriptor, whoever has it open.
+    /// Tell the worker to end this flow, and shut its socket down by the monitor's descriptor, for all holders.
     End(FlowId),
     /// The worker has ended this flow: shut down its socket in the same way.
     Close(FlowId),

@@ -13,7 +13,7 @@ use sockd_common::message::Errno;
 use sockd_policy::{Version, canonical};
 use std::net::{IpAddr, SocketAddr};
 
-/// The most strangers at the port of one BIND with a record each: a host that can reach it could cause any number.
+/// The most strangers at the port of one BIND with a record each. A host that can reach it could cause any number.
 const STRANGERS_RECORDED: u32 = 8;
 
 /// Opens a port for the candidate, at the address that the route file says.
@@ -23,7 +23,7 @@ pub(super) fn listen(towards: IpAddr, at: Option<IpAddr>, case: &mut Case<'_>) -
     Next::phase(Phase::Listening, vec![limit, case.begin(Wait::Port, task)])
 }
 
-/// A reply of SOCKS4 has no room for an IPv6 address (EAFNOSUPPORT): the client would take 0.0.0.0 for the proxy's own.
+/// A reply of SOCKS4 has no room for an IPv6 address (EAFNOSUPPORT). The client would take 0.0.0.0 for the proxy's own.
 const NO_IPV6: FailedCall = FailedCall { call: "bind", errno: Errno::AFNOSUPPORT };
 
 /// The port is open, or could not be opened. A port that the client cannot be told is closed.
@@ -57,8 +57,8 @@ pub(super) fn accepted(result: Result<SocketAddr, FailedCall>, key: WaitKey, cas
     }
 }
 
-/// The candidate that a peer is: the one that the port was opened for, or another address of the same name, if the
-/// rules permit it as well.
+/// The candidate that a peer is. It is the one that the port was opened for, or another address of the same name, if
+/// the rules permit it as well.
 pub(super) fn expects(peer: IpAddr, case: &mut Case<'_>) -> Option<u8> {
     let awaited = case.request.candidate()?.address;
     if awaited == peer || awaited.is_unspecified() {
@@ -79,7 +79,7 @@ pub(super) fn met(peer: SocketAddr, place: u8, key: WaitKey, case: &mut Case<'_>
     connect::connected(Some(peer), key, case).after(strangers)
 }
 
-/// A stranger has connected: as anybody who can reach the port could otherwise end a transfer, the wait goes on.
+/// A stranger has connected. The wait goes on, or anybody who can reach the port could end a transfer.
 fn stranger(peer: SocketAddr, key: WaitKey, case: &mut Case<'_>) -> Next {
     case.request.wait_on(key, Wait::Port);
     let number = case.request.progress().strangers.saturating_add(1);

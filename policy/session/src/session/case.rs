@@ -23,8 +23,8 @@ pub(super) struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Whether only root at the client's host, or somebody trusted by root, can have opened the client's port, and the
-    /// settings honour that (Rrcmd).
+    /// Whether the client's port is one that only root can open, and the settings honour that (Rrcmd). Root at the
+    /// client's host, or somebody trusted by root, has opened it.
     pub(super) fn is_reserved(&self) -> bool {
         self.config.settings.privileged_ports && RESERVED.contains(&self.client.port())
     }

@@ -22,7 +22,7 @@ pub(super) struct Chain {
     addresses: VecDeque<Usable>,
     /// Addresses that can be dialled, but could not be reached a short while ago.
     last: VecDeque<Usable>,
-    /// Whether the kind of the first address was looked up in this turn: during a wait the address may have become this
+    /// Whether the kind of the first address was looked up in this turn. During a wait the address may have become this
     /// host's own.
     is_fresh: bool,
     current: Option<SocketAddr>,
@@ -110,7 +110,7 @@ impl Chain {
         }
     }
 
-    /// The kinds of the server's addresses are known, or the present kind of the address that is dialled next.
+    /// The kinds of the server's addresses are known, or the present kind of the one that is dialled next.
     pub(super) fn classified(&mut self, candidates: Vec<Candidate>, config: &Config) {
         self.is_fresh = true;
         if let Some(next) = self.addresses.front() {

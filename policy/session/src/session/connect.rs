@@ -20,7 +20,7 @@ use std::time::Duration;
 /// How long after an attempt the next one begins, unless an attempt ends before ("Connection Attempt Delay").
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// How long running attempts may continue before a candidate behind an upstream, or of a verified user, replaces them.
+/// How long attempts may go on before a candidate behind an upstream, or of a verified user, replaces them.
 const LAST_DELAY: Duration = Duration::from_secs(2);
 
 /// The most attempts of one request under way, each with a socket. The oldest gives way to one more; it has had time to
@@ -60,8 +60,8 @@ fn next_attempt(case: &mut Case<'_>) -> Action {
     Action::Deadline(Some(time.max(ATTEMPT_DELAY)))
 }
 
-/// Waits before a candidate that is reached through a next server, which is not asked during attempts, or by a verified
-/// user, whose worker cannot change during attempts.
+/// Waits for the attempts before a candidate behind a next server, or of a verified user. During attempts a next server
+/// is not asked, and the worker of the user cannot change.
 pub(super) fn wait_for_attempts() -> Next {
     Next::phase(Phase::Dialling, vec![Action::Deadline(Some(LAST_DELAY))])
 }

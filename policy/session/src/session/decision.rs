@@ -1,4 +1,4 @@
-//! Whether a candidate may be reached, and how: applies guards, rules, lines and routes to a request and the facts.
+//! Whether a candidate may be reached, and how: guards, rules, lines and routes are applied to the facts.
 
 use crate::config::Config;
 use crate::record::Failure;
@@ -95,7 +95,7 @@ pub(super) fn is_permitted_still(case: &mut Case<'_>) -> bool {
     true
 }
 
-/// Whether the destination's name, if any, may be left to a next server: the route does not depend on its addresses.
+/// Whether the destination's name, if any, may be left to a next server. Its route must not depend on its addresses.
 pub(super) fn goes_unresolved(case: &Case<'_>) -> bool {
     let Some(upstreams) = case.config.upstreams.as_ref().filter(|_| case.request.named) else { return false };
     let names = case.facts().destination_names;

@@ -108,7 +108,7 @@ pub(super) fn refusing(mut actions: Vec<Action>) -> Next {
     Next::phase(Phase::Refusing, actions)
 }
 
-/// The reason that the client is told; a call that failed towards a next server says nothing about the destination.
+/// The reason that the client is told. A call that failed towards a next server says nothing about the destination.
 fn reason(why: &Failure, upstream: bool) -> RefusalReason {
     match why {
         Failure::Denied { why: DenyReason::NoIdentd | DenyReason::Unavailable(Need::Identity), .. } => {
@@ -148,7 +148,7 @@ pub(super) fn close(phase: Phase, mut actions: Vec<Action>) -> Next {
     Next::phase(phase, actions)
 }
 
-/// Handles the events that end a running request: from the client, the worker, new rules, or the end of the daemon.
+/// Handles events that end a running request: of the client, the worker, new rules, or the daemon's end.
 pub(super) fn interrupted(event: Event, case: &mut Case<'_>) -> Next {
     match event {
         Event::Recheck if !decision::is_permitted_still(case) => {

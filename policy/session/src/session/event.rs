@@ -110,7 +110,7 @@ pub enum Arrival {
     Settled,
     /// The line has room, and the connection is counted.
     Counted,
-    /// This limit refuses a further connection, port for a BIND, request to a next server, or question to an identd.
+    /// This limit refuses a connection, port for a BIND, request to a next server, or question to an identd.
     NoRoom(Limit),
     /// The next server has replied, or will not.
     Replied(NextReply),
@@ -179,8 +179,8 @@ pub enum Action {
     Limit(Option<Box<Line>>),
     /// Look at both connections of the relay.
     Inspect,
-    /// Close both connections of the relay, whoever has them open: after an orderly end by a shutdown of the directions
-    /// still open, else by a reset, as a FIN would make a cut transfer look whole.
+    /// Close both connections of the relay, whoever has them open. After an orderly end that is a shutdown of the
+    /// directions still open, else a reset, as a FIN would make a cut transfer look whole.
     CloseRelay {
         /// Whether both sides have ended their streams.
         orderly: bool,
@@ -228,7 +228,7 @@ pub enum Task {
         /// At a port that only root can have.
         reserved: bool,
     },
-    /// Ensure that the client is with a worker of this user alone; if that is another worker, it goes on from there.
+    /// Ensure that the client is with a worker of this user alone. If that is another worker, it goes on from there.
     Settle(Verified, Handshake),
     /// Count the connection by this line, if it has room for one more.
     Count(Box<Line>),

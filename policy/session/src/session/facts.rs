@@ -1,4 +1,4 @@
-//! The facts that a decision may need: they are asked for one after the other, and each answer leads to a new decision.
+//! The facts that a decision may need. They are asked for one after the other, and each answer leads to a new decision.
 
 use crate::record::Failure;
 use crate::session::case::Case;

@@ -1,4 +1,4 @@
-//! The order in which the addresses of a name are tried: sorted by RFC 6724, with the families in turns by RFC 8305.
+//! The order in which the addresses of a name are tried: sorted by RFC 6724, families in turns by RFC 8305.
 
 use crate::session::event::Candidate;
 use std::cmp::Reverse;
@@ -16,7 +16,7 @@ pub(super) fn ordered(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     in_turns(reached).into_iter().chain(unreachable).collect()
 }
 
-/// The family of the first candidate, then the other, and so on (RFC 8305, section 4): one family may be dead.
+/// The first candidate's family, then the other, and so on (RFC 8305, section 4): one family may be dead.
 fn in_turns(candidates: Vec<Candidate>) -> Vec<Candidate> {
     let begins_with_v4 = candidates.first().is_some_and(|first| first.address.is_ipv4());
     let of_first = |candidate: &Candidate| candidate.address.is_ipv4() == begins_with_v4;
@@ -108,7 +108,7 @@ mod tests {
         ordered.into_iter().map(text).collect()
     }
 
-    /// The examples of RFC 6724, section 10.2, that are about global, link-local, private and unusable addresses.
+    /// The examples of RFC 6724, section 10.2, about global, link-local, private and unusable addresses.
     #[test]
     fn the_examples_of_the_rfc_are_sorted_as_it_says() {
         for (pairs, first) in [

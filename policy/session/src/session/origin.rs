@@ -2,8 +2,8 @@
 
 use sockd_policy::{FactState, Identity};
 
-/// How a client has connected: directly, as a health check, or through a balancer, with the bytes of the PROXY header
-/// before the client's own. Every session has one, so the first two cases are stored as values that are no length.
+/// How a client has connected: directly, as a health check, or through a balancer. The last has the length of the PROXY
+/// header. Every session has one, so the others are stored as values that are no length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin(u16);
 

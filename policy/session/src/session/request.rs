@@ -317,7 +317,7 @@ impl ClientRequest {
     }
 }
 
-/// How informative a failure is: a destination that the rules permit ranks above one that they do not, and one with a
+/// How informative a failure is. A destination that the rules permit ranks above one that they do not, and one with a
 /// route above one of a family that this host does not speak.
 fn says(rejected: &Rejected) -> u8 {
     const NO_FAMILY: [Errno; 3] = [Errno::NETUNREACH, Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL];
@@ -343,7 +343,7 @@ fn is_about_identity(why: DenyReason) -> bool {
 mod tests {
     use super::*;
 
-    /// Each relay holds a request, however long it is idle. malloc(3) adds 8 bytes and rounds up to a multiple of 16.
+    /// Each relay holds one, however long it is idle. malloc(3) adds 8 bytes and rounds up to a multiple of 16.
     #[test]
     fn a_request_stays_small() {
         assert!(size_of::<ClientRequest>() <= 136, "{}", size_of::<ClientRequest>());

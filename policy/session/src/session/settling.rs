@@ -26,7 +26,7 @@ pub(super) fn is_due(case: &Case<'_>) -> bool {
     verified && !settled && case.config.settings.isolation == Isolation::User
 }
 
-/// Moves the client to a worker of its user, once no attempts are under way that another worker would have to inherit.
+/// Moves the client to a worker of its user, after all attempts: another worker would have to inherit them.
 pub(super) fn begin(case: &mut Case<'_>) -> Next {
     if connect::is_under_way(case) {
         return connect::wait_for_attempts();

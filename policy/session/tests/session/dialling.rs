@@ -1,4 +1,4 @@
-//! Several addresses of one name: tried one a moment after the other, decided on one by one, within one limit.
+//! Several addresses of one name: tried a moment after each other, decided on one by one, within one limit.
 
 use super::*;
 use sockd_session::record::Record;

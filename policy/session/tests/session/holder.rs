@@ -44,8 +44,8 @@ enum Step {
     WorkerLost,
 }
 
-/// Any event at all, from a worker, the resolver, identd, the network or the clock; mostly results that are waited for,
-/// so that sequences lead far.
+/// Any event at all, from a worker, the resolver, identd, the network or the clock. Most are results that are waited
+/// for, so that sequences lead far.
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (any_address(), 0_u16..3, any::<bool>()).prop_map(|(address, port, binds)| {
@@ -175,7 +175,7 @@ enum Held {
     Upstream(SocketAddr, u8),
 }
 
-/// A simulated system: the resources that the monitor holds for one session, and the lines that it writes about it.
+/// A simulated system: the monitor's resources for one session, and the lines that it writes about it.
 #[derive(Debug)]
 struct System {
     /// The only address that the rules permit, and the next server, if one leads there.
@@ -197,8 +197,8 @@ struct System {
     inspects: bool,
     closes: bool,
     relay_closed: bool,
-    /// Lines about the request's fate before a relay began, about the begin and the end of a relay, about rules that
-    /// refuse it afterwards, and about a request that was not read.
+    /// Lines about the request's fate before a relay began, and about the begin and the end of a relay. The others are
+    /// about rules that refuse it afterwards, and about a request that was not read.
     fates: u32,
     begins: u32,
     ends: u32,
@@ -434,8 +434,8 @@ fn play(mut steps: Vec<Step>, mut system: System, permits: &Config, refuses: &Co
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
-    /// For any events in any order: only permitted addresses are dialled, only a dialled or accepted connection is
-    /// handed over, the resources held match the waits, every wait has a deadline, every request has one line about its
+    /// For any events in any order, only permitted addresses are dialled. Only dialled or accepted ones are handed
+    /// over. The resources held match the waits, every wait has a deadline, every request has one line about its
     /// outcome and every relay one about its end, and nothing follows an end or stays after it.
     #[test]
     fn no_sequence_of_events_leads_out_of_the_rules(steps in proptest::collection::vec(any_step(), 1..24)) {
@@ -443,7 +443,7 @@ proptest! {
         play(steps, System::new(None), &permits, &config("deny 0.0.0.0 0.0.0.0\n"))?;
     }
 
-    /// The same with a next server: the destination is never dialled, and the next server's socket is handed over only
+    /// The same with a next server. The destination is never dialled, and the next server's socket is handed over only
     /// if the server has granted exactly what the rules permit.
     #[test]
     fn no_sequence_of_events_leads_around_a_next_server(steps in proptest::collection::vec(any_step(), 1..24)) {
@@ -452,7 +452,7 @@ proptest! {
         play(steps, System::new(Some("198.51.100.1:1080")), &config, &config)?;
     }
 
-    /// The same with a worker for each user: only the user's worker gets a server, nothing is under way while the
+    /// The same with a worker for each user. Only the user's worker gets a server, nothing is under way while the
     /// client moves to it, and a worker that does not have the client is told nothing.
     #[test]
     fn h9_no_sequence_of_events_leads_to_the_worker_of_another(

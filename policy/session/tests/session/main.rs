@@ -1,4 +1,4 @@
-//! The monitor's transitions, driven without a system: the actions after each event, and those that must never follow.
+//! The monitor's transitions, without a system: the actions after events, and those that must never follow.
 
 #![allow(clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 #![allow(clippy::disallowed_methods, reason = "where a test begins is any time")]
