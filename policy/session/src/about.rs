@@ -57,8 +57,8 @@ fn within_reach(place: &SocketAddr) -> SocketAddr {
     place
 }
 
-/// Whether a listener takes IPv6 clients alone, although its address might be read as every address of this host: no
-/// listener of the same port takes IPv4 clients.
+/// Whether a listener takes IPv6 clients alone, although its address may be read as all of this host's. No listener of
+/// the same port takes IPv4 clients.
 pub fn only_ipv6(place: SocketAddr, places: &[SocketAddr]) -> bool {
     let for_ipv4 = |other: &SocketAddr| other.is_ipv4() && other.port() == place.port();
     place.ip() == Ipv6Addr::UNSPECIFIED && !places.iter().any(for_ipv4)
@@ -150,7 +150,7 @@ fn claimable(listener: &ProxyListener) -> Vec<String> {
     wide.into_iter().chain(own).collect()
 }
 
-/// The error for a file without rules, which would refuse every request: the server neither starts nor reloads.
+/// The error for a file without rules, which would refuse every request. The server neither starts nor reloads.
 pub fn no_rules(conf: &Path) -> String {
     let conf = conf.display();
     format!(

@@ -57,8 +57,8 @@ impl Admission {
     }
 }
 
-/// Whether a connection to `address` and `port` would come back to one of the proxy's own listeners; `local`: the
-/// address is this host's.
+/// Whether a connection to `address` and `port` would come back to one of the proxy's own listeners. `local` says that
+/// the address is this host's.
 pub fn is_own(own: &[SocketAddr], address: IpAddr, port: u16, local: bool) -> bool {
     own.iter().any(|own| {
         // A service manager may have bound it in the v4-mapped form.

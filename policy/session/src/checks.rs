@@ -1,4 +1,4 @@
-//! The passwords that are being checked: who waits for each, which comes next, and when the auth worker owes a verdict.
+//! The checks of passwords: who waits for each, which comes next, and when the auth worker owes a verdict.
 //!
 //! A check under way counts as a failure until its verdict arrives, unless its user is known at its host: a client that
 //! guesses many passwords at once gets no more guesses. Further checks wait for their turn.
@@ -53,7 +53,7 @@ pub enum Login {
     TooManyOfUser,
     /// The password could not be checked.
     Unchecked,
-    /// The password was not checked with `isolation: user`, as the worker has served others before that was in force.
+    /// The password was not checked: the worker has served others, before `isolation: user` was in force.
     NotAlone,
 }
 

@@ -23,7 +23,7 @@ impl Host {
         Self(sockd_policy::canonical(address))
     }
 
-    /// The network with the limits of one host: an IPv4 address, or an IPv6 /64, as one machine can take all of it.
+    /// The network with the limits of one host: an IPv4 address, or an IPv6 /64, which one machine can take.
     pub fn network(self) -> HostNetwork {
         self.within(32, 64)
     }

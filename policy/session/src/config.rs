@@ -25,7 +25,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The rules in force, with routes and upstream lines as comments, so that the result is still a file of rules.
+    /// The rules in force, with routes and upstream lines as comments. The result is still a file of rules.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let routes = self.routes.iter().flat_map(|routes| routes.lines());
         let upstreams = self.upstreams.iter().flat_map(|upstreams| upstreams.lines());

@@ -1,5 +1,5 @@
-//! The kernel's numbers on the two connections of a relay: how much has been moved, for how long nothing has moved, and
-//! whether the relay is over.
+//! The kernel's numbers on the two connections of a relay. They tell how much has been moved, for how long nothing has
+//! moved, and whether the relay is over.
 //!
 //! The monitor asks for TCP_INFO (tcp(7)) of its own descriptors. A worker can neither invent these numbers nor keep a
 //! relay that is over.
@@ -138,7 +138,7 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// The bytes moved, read from the server's connection alone: the client's has carried request and reply as well.
+    /// The bytes moved, read from the server's connection alone. The client's has carried request and reply as well.
     /// `before` counts the bytes exchanged with a next server before the relay began. The result is exact after an
     /// orderly end; it is a bound after a reset.
     pub fn moved(&self, before: Moved, orderly: bool) -> Moved {
@@ -163,8 +163,8 @@ impl Flow {
         self.client.has_ended() != self.server.has_ended()
     }
 
-    /// Whether an honest worker would have said that the relay is over: a connection has closed, or the end of a stream
-    /// was not passed on, although all bytes before it were.
+    /// Whether an honest worker would have said that the relay is over. It is if a connection has closed, or the end of
+    /// a stream was not passed on, although all bytes before it were.
     pub fn is_overdue(&self) -> bool {
         let kept = |from: &Connection, to: &Connection| from.has_ended() && !to.is_ended() && to.is_drained();
         self.client.is_closed()

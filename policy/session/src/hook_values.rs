@@ -1,4 +1,4 @@
-//! The values from a request that a rule command gets, and how they come into its command line and environment.
+//! The values from a request for a rule command, and how they get into its command line and environment.
 
 use crate::command;
 use serde::{Deserialize, Serialize};
@@ -69,7 +69,7 @@ pub fn environment(values: &Values, pid: u32) -> Vec<String> {
     ]
 }
 
-/// The words of a template that is run without a shell: split at blanks first, so that no value can become two words.
+/// The words of a template that is run without a shell. It is split at blanks first, so no value can become two.
 pub fn expand_words(template: &str, values: &hook::Values<'_>) -> Vec<String> {
     template.split_ascii_whitespace().map(|word| expand(word, values)).collect()
 }

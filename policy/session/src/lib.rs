@@ -1,5 +1,5 @@
-//! The decisions of `sockd`'s monitor: what may happen to one client's session and what follows from it, which limits
-//! hold, what the log says.
+//! The decisions of `sockd`'s monitor. They tell what may happen to one client's session and what follows from it,
+//! which limits hold, and what the log says.
 //!
 //! No code here calls the kernel: events and the time go in, actions and records come out, and the monitor carries them
 //! out. [`session::Session`] is the story of one client; [`config::Config`] decides on it. The terms that most rooms of

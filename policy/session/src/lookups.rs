@@ -1,4 +1,4 @@
-//! The lookups under way: the session that waits, the sockets that each may have, and when the resolver owes its end.
+//! The lookups under way: who waits for each, the sockets it may have, and when the resolver owes its end.
 
 use crate::client_host::{Host, HostNetwork};
 use crate::keys::{DialKey, LookupKey, Slots};
@@ -57,8 +57,8 @@ impl Lookups {
         limit.or_else(|| (unended >= settings.max_lookups.saturating_mul(2)).then_some(all))
     }
 
-    /// The lookup that gives way to one of `host` when all places are taken, if `host` has fewer than the host with the
-    /// most: that host, its oldest lookup, and the session that waits for it.
+    /// The lookup that gives way to one of `host` when all places are taken. It is the oldest of the host with the
+    /// most. Returns that host, the lookup, and the session that waits for it; `None` if `host` has no fewer.
     pub fn gives_way(&self, host: Host) -> Option<(HostNetwork, LookupKey, Waiter)> {
         let waiting = self.lookups.iter().filter(|(_, lookup)| lookup.waiter.is_some());
         let held = waiting.map(|(key, lookup)| (lookup.host.network(), lookup.since, key));
@@ -133,7 +133,7 @@ impl Lookups {
         self.end(key, counts).ok_or(Violation("an answer that nobody asked for"))
     }
 
-    /// A session no longer waits: returns the connections that are no longer needed, and the message for the resolver
+    /// A session no longer waits. Returns the connections that are no longer needed, and the message for the resolver
     /// if it has been asked already. The lookup may be over, and its key reused.
     pub fn cancel(
         &mut self,

@@ -1,5 +1,5 @@
-//! The queries under way, which workers put to other hosts: to a client's identd (whose is this connection?) and to a
-//! next SOCKS server (does it grant this request?).
+//! The queries under way, which workers put to other hosts. A client's identd is asked whose a connection is, and a
+//! next SOCKS server whether it grants a request.
 
 use crate::client_host::Host;
 use crate::keys::{DialKey, QueryKey, Slots, WorkerKey};
@@ -161,8 +161,8 @@ impl Queries {
         }
     }
 
-    /// The arrival for a session whose question has not been asked, as no worker is ready or has a place; `None`
-    /// otherwise. A connection that is being made counts as asked: the host does not answer.
+    /// The arrival for a session whose question was not asked, as no worker is ready or has a place. `None` otherwise.
+    /// A connection that is being made counts as asked: the host does not answer.
     pub fn unasked(&self, key: QueryKey, is_ready: impl Fn(WorkerKey) -> bool) -> Option<Arrival> {
         let query = self.queries.get(key)?;
         let is_unasked = match query.stage {
@@ -193,7 +193,7 @@ impl Queries {
         Ok((waiter, true))
     }
 
-    /// The host that is asked cannot be reached: no identd names a user there, unless this host lacks something.
+    /// The host that is asked cannot be reached. No identd names a user there, unless this host lacks something.
     /// Returns the session that waits, if any, and its arrival.
     pub fn unreached(
         &mut self,
@@ -209,7 +209,7 @@ impl Queries {
         Some((waiter, arrival))
     }
 
-    /// The question cannot be asked because this host lacks something: returns the session that waits, if any, and its
+    /// The question cannot be asked because this host lacks something. Returns the session that waits, if any, and its
     /// arrival.
     pub fn fail(&mut self, key: QueryKey, counts: &mut Counts) -> Option<(Waiter, Arrival)> {
         let query = self.end(key, counts)?;

@@ -1,4 +1,4 @@
-//! The records of sessions: typed, so that the classic lines are one way to write them and counting is another.
+//! The records of sessions. They are typed: the classic lines are one way to write them and counting is another.
 //!
 //! Strings in records are as they came from the network. Code that writes them escapes them.
 
@@ -89,7 +89,7 @@ impl Record {
         matches!(self, Self::Unread { why: Unread::CutShort | Unread::ClientFailed(_), .. })
     }
 
-    /// Whether it is the last record of its session: each session leaves one such record, or none if it is closed
+    /// Whether it is the last record of its session. Each session leaves one such record, or none if it is closed
     /// before its request.
     pub fn is_last(&self) -> bool {
         match self {
@@ -224,7 +224,7 @@ pub enum Failure {
     NoPassword,
     /// A line of socks.conf(5) refuses it; 0 if none matches.
     NoWay(u32),
-    /// A line of socks.conf(5) or sockd.route(5) depends on the names of the destination, which are unavailable.
+    /// A line of socks.conf(5) or sockd.route(5) depends on names of the destination that are unavailable.
     NamesUnavailable,
     /// A guard refuses it, whatever the rules say.
     Guarded(guard::Refusal),
@@ -287,7 +287,7 @@ pub struct FailedCall {
 }
 
 impl FailedCall {
-    /// Whether a connection has failed because the other host or the network said so, and not because this host lacks
+    /// Whether a connection has failed because the other host or the network said so. It has not if this host lacks
     /// something. EACCES stands for a firewall's answer over IPv6 (administratively prohibited).
     pub fn is_said_from_outside(self) -> bool {
         const CONNRESET: Errno = Errno(104);

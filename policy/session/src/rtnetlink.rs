@@ -16,7 +16,7 @@ const RTA_PREFSRC: u16 = 7;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
-/// An RTM_GETROUTE request for one destination: struct nlmsghdr with this number, struct rtmsg, one attribute.
+/// An RTM_GETROUTE request for an address: struct nlmsghdr with this number, struct rtmsg, one attribute.
 pub fn question(address: IpAddr, number: u32) -> Vec<u8> {
     let (family, octets) = match address {
         IpAddr::V4(address) => (AF_INET, address.octets().to_vec()),
@@ -70,7 +70,7 @@ pub fn route_in(packet: &[u8]) -> Result<Route, i32> {
     }
 }
 
-/// The address of RTA_PREFSRC among attributes: each has its length, its type and its bytes, up to a multiple of four.
+/// The address of RTA_PREFSRC among attributes. Each has its length, its type and its bytes, up to a multiple of four.
 fn source_in(mut attributes: &[u8]) -> Option<IpAddr> {
     loop {
         let [l0, l1, t0, t1, ..] = *attributes else { return None };

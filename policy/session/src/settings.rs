@@ -88,7 +88,7 @@ impl Settings {
         self.proxy_from.iter().find(|proxied| proxied.is_at(listener))
     }
 
-    /// The error if `proxy_from` has a listener that is not one of these: balancers that connect to the intended
+    /// The error if `proxy_from` has a listener that is not one of these. Balancers that connect to the intended
     /// listener would be taken for clients.
     pub fn lacks_listener(&self, listeners: &[SocketAddr]) -> Option<String> {
         let is_there = |proxied: &&ProxyListener| listeners.iter().any(|listener| proxied.is_at(*listener));

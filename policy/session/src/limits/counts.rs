@@ -28,7 +28,7 @@ pub enum Resource {
     Header,
 }
 
-/// CONNECTs of one client host that wait for next servers: half of an upstream worker's room, because the destination,
+/// CONNECTs of one client host that wait for next servers. It is half of an upstream worker's room, as the destination,
 /// and thus the client that asks for it, decides how long a next server takes.
 const MAX_UPSTREAM_PER_HOST: u32 = 2048;
 
@@ -197,8 +197,8 @@ impl Counts {
         own.or_else(|| is_full.then(|| Reached { limit: all, by: host.network() }))
     }
 
-    /// The oldest unfinished request of a host that has too many of them, or else the oldest of all if there are too
-    /// many in all, with the limit that is exceeded.
+    /// The oldest unfinished request beyond a limit, with that limit. It is one of a host that has too many of them, or
+    /// else the oldest of all if there are too many in all.
     pub fn oldest_beyond(&self, host: Host, settings: &Settings) -> Option<(SessionKey, Reached)> {
         let oldest = |open: &Open, limit: u32| {
             let beyond = u32::try_from(open.unfinished.len()).is_ok_and(|number| number > limit);

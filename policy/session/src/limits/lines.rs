@@ -1,5 +1,4 @@
-//! Limits of lines of the rules: how many connections a line permits one user or host at once, and the rates that these
-//! connections share.
+//! Limits of lines of the rules: the connections of one user or host at once, and the rates that these share.
 //!
 //! A user named by a password is counted over all hosts. A user named by identd is a claim of the client's host, which
 //! could claim any number of users, or use up the share of another host's user. So its users count as that host.

@@ -1,4 +1,4 @@
-//! How often a password may be wrong before further ones are not checked: for each client network, and for each user.
+//! How often passwords may be wrong before others are not checked, for each client network and each user.
 //!
 //! The limits are token buckets; only failures take tokens. A user's bucket alone would let strangers lock that user
 //! out, so it does not count for networks from which the user has logged in lately.
@@ -57,7 +57,7 @@ impl Logins {
         host.counted().map(left).collect()
     }
 
-    /// The number of failures a user is still forgiven from a host; `None` if the host is known: they do not count.
+    /// The number of failures a user is still forgiven from a host. `None` if the host is known: they do not count.
     pub fn left_of_user(&mut self, host: Host, user: UserKey, now: Instant) -> Option<u32> {
         (!self.is_known(host, user, now)).then(|| self.users.left(&user, OF_USER, now))
     }

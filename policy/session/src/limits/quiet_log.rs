@@ -1,4 +1,4 @@
-//! Lines that an attacker could cause in any number: each is written at most once a minute, and then a count of the
+//! Lines that an attacker could cause in any number. Each is written at most once a minute, and then a count of the
 //! lines left out since.
 
 use crate::client_host::{Host, HostNetwork};
@@ -22,7 +22,7 @@ pub struct QuietLog {
 const PAUSE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The most lines remembered, as a client with many addresses could cause as many; one line stands for the rest.
+/// The most lines remembered, as a client with many addresses could cause as many. One line stands for the rest.
 const MAX_LINES: usize = 256;
 const LEFT_OUT: &str = "a line like these about further client hosts is left out";
 

@@ -24,9 +24,9 @@ const MEMORY: Duration = Duration::from_secs(600);
 pub struct RateLimiter {
     /// The violations of each host's workers.
     violators: Memory<Host, Violations>,
-    /// The connections that each network may have.
+    /// The connections of each network.
     networks: Memory<HostNetwork, Bucket>,
-    /// Those that all may have.
+    /// The connections of all together.
     all: Bucket,
 }
 

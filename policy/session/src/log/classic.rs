@@ -70,7 +70,7 @@ fn unread(why: Unread, client: IpAddr) -> String {
     }
 }
 
-/// Only the first of these lines reports a guess: a client whose password was not checked may be the user himself.
+/// Only the first of these lines reports a guess. A client whose password was not checked may be the user himself.
 fn login_refused(user: &message::UserId, client: IpAddr, why: &Login) -> String {
     let user = escape(user.as_bytes());
     match causes::unchecked(why) {

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Makes a string from the network fit for a line: one line, printable ASCII, reversible, and without the
-/// characters that separate the fields of the classic lines, so that no user id can look like another field.
+/// Makes a string from the network fit for a line: one line, printable ASCII and reversible. It lacks the characters
+/// that separate the fields of the classic lines, so that no user id can look like another field.
 pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) if bytes.iter().all(|byte| is_fit(*byte)) => text.into(),

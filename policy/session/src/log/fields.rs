@@ -1,4 +1,4 @@
-//! The fields of a record, with names and types that never change: lines for programs that read the log, and the
+//! The fields of a record, with names and types that never change. Lines for programs that read the log, and the
 //! journal's fields, are two ways to write them.
 
 use crate::log::{About, causes, escape};

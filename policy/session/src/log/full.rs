@@ -1,5 +1,5 @@
-//! The full log lines, for programs that read the log: one for each record, an event and then fields as `name=value`.
-//! A field that does not apply is left out. Strings from the network are escaped and in quotes.
+//! The full log lines, for programs that read the log. Each record has one: an event, then fields as `name=value`. A
+//! field that does not apply is left out. Strings from the network are escaped and in quotes.
 
 use crate::log::About;
 use crate::log::fields::{self, Value};

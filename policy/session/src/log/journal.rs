@@ -30,7 +30,7 @@ pub fn session(about: About) -> Vec<u8> {
     out
 }
 
-/// A whole entry: the text, the fields that journald shows for a line of syslog(3), and the fields of a record, if any.
+/// A whole entry: the text, the fields that journald shows for syslog(3), and the fields of a record, if any.
 pub fn whole(level: Level, pid: u32, text: &str, fields: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(fields.len().saturating_add(text.len()).saturating_add(128));
     field(&mut out, "MESSAGE", text.as_bytes());

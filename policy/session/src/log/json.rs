@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 /// Bytes of an object: few are longer.
 const USUAL: usize = 512;
 
-/// The most bytes of a message's text: even if each of them is escaped, the object is shorter than PIPE_BUF (pipe(7)).
+/// The most bytes of a message's text. Even if each of them is escaped, the object is shorter than PIPE_BUF (pipe(7)).
 const LONGEST: usize = 1900;
 
 /// The object of a record, without its beginning, see [`whole`].

@@ -57,7 +57,7 @@ impl From<Full> for Met {
     }
 }
 
-/// Sessions for each of a client host's workers at which it gets a further worker, up to the number of processors.
+/// Sessions for each worker at which a client host gets a further one, up to the number of processors.
 const BUSY: u32 = 4;
 
 /// The most workers on their way out while others take their places. A worker that makes room is killed, and keeps its
@@ -156,8 +156,8 @@ impl<Channel> Pool<Channel> {
         all.filter(|place| *place == (Serves::ClientHosts, Some(site))).count()
     }
 
-    /// The worker whose place another host can have: an idle one, or else the one that has had nothing but unfinished
-    /// requests for longest. A client that keeps requests unfinished in many places loses them one by one.
+    /// The worker whose place another host can have. It is an idle one, or else the one that has had nothing but
+    /// unfinished requests for longest. A client that keeps requests unfinished in many places loses them one by one.
     fn who_makes_room(&self, full: Full) -> Option<WorkerKey> {
         let is_there = |worker: &Worker<Channel>| match (full, worker.site()) {
             (Full::House, site) => site.is_some(),
@@ -182,8 +182,8 @@ impl<Channel> Pool<Channel> {
         self.serving.get(&host).into_iter().flatten().copied().filter(is_own)
     }
 
-    /// A worker that this host shares with others; or a new one in the place of a worker that waits for another host,
-    /// if there is one and not every connection has a worker of its own.
+    /// A worker that this host shares with others, or a new one. A new one takes the place of a worker that waits for
+    /// another host, if there is one and not every connection has a worker of its own.
     fn share(&mut self, host: Host, settings: &Settings, now: Instant) -> Choice {
         let shared = self.known_to(host).or_else(|| self.any_by_hash(host));
         let waiting = || self.waiting(settings, now).filter(|_| settings.isolation == Isolation::Client);

@@ -41,7 +41,7 @@ pub struct AskerKey {
     pub server: Option<SocketAddr>,
 }
 
-/// A user, and who vouches for the name: users of the same name in the accounts of a host and in sockd.passwd need not
+/// A user, and who vouches for the name. Users of the same name in the accounts of a host and in sockd.passwd need not
 /// be the same person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
@@ -98,7 +98,7 @@ pub enum Expired {
 /// How long a worker may take to get ready; a worker that takes longer never will.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// The pause after a spare worker is lost: if workers end at once, endless retries would keep monitor and spawner busy.
+/// The pause after a spare worker is lost. If workers end at once, endless retries would keep monitor and spawner busy.
 const SPARE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The most client hosts remembered for a worker: it only matters whether there is more than one.

@@ -57,7 +57,7 @@ impl Socket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Crowded {
-    /// It gets the place of a worker that is idle or has no whole request; without such a worker it is turned away.
+    /// It gets the place of a worker that is idle or has no whole request. Without such a worker it is turned away.
     Refuse,
     /// It shares a worker with other client hosts, by hash.
     Share,
@@ -93,13 +93,13 @@ pub enum ProxyProtocol {
     V1,
 }
 
-/// TCP keepalive: seconds of silence before the first probe, seconds between probes, and unanswered probes after which
-/// the connection has failed (tcp(7)).
+/// TCP keepalive (tcp(7)): seconds of silence before a probe, seconds between probes, and number of probes. The
+/// connection has failed when that many probes are unanswered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keepalive(pub u16, pub u16, pub u16);
 
 impl Keepalive {
-    /// Checks the kernel's limits (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and MAX_TCP_KEEPCNT of include/net/tcp.h).
+    /// Checks the kernel's limits. They are MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and MAX_TCP_KEEPCNT (include/net/tcp.h).
     pub(super) fn check(self) -> Result<(), String> {
         let Self(idle, interval, count) = self;
         match (1..=32_767).contains(&idle) && (1..=32_767).contains(&interval) && (1..=127).contains(&count) {

@@ -30,7 +30,7 @@ impl ProxyListener {
     }
 }
 
-/// The form in which addresses are compared: a service manager may have bound a v4-mapped one, and an address of a link
+/// The form in which addresses are compared. A service manager may have bound a v4-mapped one, and an address of a link
 /// may have the number of its interface.
 fn same(address: SocketAddr) -> (IpAddr, u16) {
     (canonical(address.ip()), address.port())

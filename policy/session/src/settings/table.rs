@@ -22,8 +22,8 @@ const SMALL_NUMBER: &str = "a number from 1 to 65535";
 const SOCKET: &str = "auto, off or at(\"/path\")";
 const YES_OR_NO: &str = "true or false";
 
-/// The settings, a row for each: name, type, default, and the values that it takes, in the words of the manual. `from`
-/// is the least that a number may be.
+/// The settings, a row for each: name, type, default, and the values it takes, in the words of the manual. `from` is
+/// the least that a number may be.
 macro_rules! settings {
     (
         read only at start: $($fixed:ident),+;
@@ -111,8 +111,7 @@ settings! {
     resolve_limit: u32 = 30, NUMBER, from 1;
     /// Seconds for identd to answer.
     ident_limit: u32 = 15, NUMBER, from 1;
-    /// Seconds for a destination to accept the connection, however many addresses it has, and for a next server to
-    /// answer.
+    /// Seconds for a destination, however many addresses it has, to accept, and for a next server to answer.
     connect_limit: u32 = 120, NUMBER, from 1;
     /// Seconds for the server to come back on a BIND.
     bind_limit: u32 = 180, NUMBER, from 1;
@@ -152,10 +151,10 @@ settings! {
     association_idle: u32 = 300, NUMBER, from 1;
     /// The log lines about datagrams.
     udp_log: UdpLog = UdpLog::Associations, "associations or flows";
-    /// Serve programs that use Rrcmd(): a client whose own port is one of 512 to 1023, which only root can have
-    /// there, gets a port from the same range for its CONNECT or BIND (the first free one from 1023 down, as in
-    /// rcmd(3)), and such a client that claims to be root is not refused because its identd names another user.
-    /// Without it client ports mean nothing.
+    /// Whether programs that use Rrcmd() are served. A client whose own port is one of 512 to 1023, which only root can
+    /// have there, gets a port from the same range for its CONNECT or BIND (the first free one from 1023 down, as in
+    /// rcmd(3)), and such a client that claims to be root is not refused because its identd names another user. Without
+    /// it client ports mean nothing.
     privileged_ports: bool = false, YES_OR_NO;
     /// Whether the rules' commands are run, and how.
     commands: Commands = Commands::Sh, "sh, argv or off";
@@ -175,8 +174,8 @@ settings! {
     reverse_names: bool = false, YES_OR_NO;
     /// The file that says who may log in; without it `/etc/sockd.passwd`, which may be missing.
     passwd_file: Option<String> = None, PATH;
-    /// The file that says through which servers destinations are reached; without it `/etc/socks.conf`, which may be
-    /// missing. The command line takes precedence.
+    /// The file with the next servers of destinations; without it `/etc/socks.conf`, which may be missing. The command
+    /// line takes precedence.
     upstream_file: Option<String> = None, PATH;
     /// The servers for lines that name no server, as `host:port,host:port`.
     upstream_server: Option<String> = None, "None or servers in quotes, as \"host:port,host:port\"";
@@ -226,7 +225,7 @@ settings! {
     max_flows_per_host: u32 = 2_048, NUMBER, from 1;
     /// Flows in all. The datagrams of one more are dropped.
     max_flows_in_all: u32 = 32_768, NUMBER, from 1;
-    /// Log lines a second about refused requests of one client host; further ones are counted, and the number is
+    /// Log lines a second about refused requests of one client host. Further ones are counted, and the number is
     /// logged. Without it one host could fill the log, or use up the rate that syslogd grants to one program.
     max_refusals_logged: u32 = 500, NUMBER, from 1;
 }
