@@ -99,7 +99,7 @@ pub enum ProxyProtocol {
 pub struct Keepalive(pub u16, pub u16, pub u16);
 
 impl Keepalive {
-    /// Checks the kernel's limits. They are MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and MAX_TCP_KEEPCNT (include/net/tcp.h).
+    /// Checks the kernel's limits: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT (include/net/tcp.h).
     pub(super) fn check(self) -> Result<(), String> {
         let Self(idle, interval, count) = self;
         match (1..=32_767).contains(&idle) && (1..=32_767).contains(&interval) && (1..=127).contains(&count) {
