@@ -274,16 +274,21 @@ impl Monitor {
             }
             // The old rules may permit what those on the disk forbid.
             Reloaded::Failed if self.rechecks => self.serving.tell_all(|| Event::Stop),
-            Reloaded::Failed => self.takeover.reloaded(&self.reload.failure(), &mut self.serving.base),
+            Reloaded::Failed => self.tell_waiting(&self.reload.failure()),
             Reloaded::Done(users) => {
                 self.serving.take_users(users);
                 self.serving.reloaded();
-                self.takeover.reloaded(&FromServing::Reloaded { in_force: true }, &mut self.serving.base);
+                self.tell_waiting(&FromServing::Reloaded { in_force: true });
                 self.recheck_older();
             }
         }
         // A service manager may be waiting for the end of this reload.
         self.tell_ready();
+    }
+
+    /// Tells the peers that wait for a reload how it has ended.
+    fn tell_waiting(&mut self, outcome: &FromServing) {
+        self.takeover.reloaded(outcome, &mut self.serving.base.reactor);
     }
 
     /// Accepts no new clients, and gives relays their grace. A second call ends the grace.

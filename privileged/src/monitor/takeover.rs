@@ -71,7 +71,8 @@ impl Takeover {
         }
     }
 
-    /// The next message of a peer that the daemon has to act on; others are answered here.
+    /// The next message of a peer that the daemon has to act on; others are answered here. One that has ended may have
+    /// said before that it serves, and that all is to end: it is heard to its end also if no answer reaches it.
     pub fn hear(&mut self, place: usize, serving: &mut Serving) -> Option<Answer> {
         loop {
             let answer = match self.lines.get(&place)?.line.receive() {
@@ -83,24 +84,21 @@ impl Takeover {
                 Ok(Received::Nothing) => return None,
                 _ => Answer::HangUp,
             };
-            let sent = match answer {
+            match answer {
                 Answer::About => self.say(place, &FromServing::About(self.about), None),
                 Answer::Busy => self.say(place, &FromServing::Busy, None),
                 Answer::Socket(number) => self.hand_over(place, number, serving),
                 Answer::Serves(pid) => {
-                    self.lines.get_mut(&place).map(|peer| peer.pid = pid.cast_signed()).is_some()
+                    self.lines.get_mut(&place).into_iter().for_each(|peer| peer.pid = pid.cast_signed());
                 }
-                Answer::HangUp => false,
+                Answer::HangUp => self.hang_up(place, &mut serving.base),
                 answer => return Some(answer),
-            };
-            if !sent {
-                self.hang_up(place, &mut serving.base);
             }
         }
     }
 
-    fn say(&self, place: usize, message: &FromServing, descriptor: Option<BorrowedFd<'_>>) -> bool {
-        self.lines.get(&place).is_some_and(|peer| peer.line.send(message, descriptor).is_ok())
+    fn say(&self, place: usize, message: &FromServing, descriptor: Option<BorrowedFd<'_>>) {
+        let _ = self.lines.get(&place).map(|peer| peer.line.send(message, descriptor));
     }
 
     /// Closes the connection to a peer, and logs what that means.
@@ -133,7 +131,7 @@ impl Takeover {
         }
     }
 
-    fn hand_over(&self, place: usize, number: u16, serving: &Serving) -> bool {
+    fn hand_over(&self, place: usize, number: u16, serving: &Serving) {
         let listeners = serving.clients.listeners().iter().map(|listener| {
             let kind = if listener.activated { SocketKind::Activated } else { SocketKind::Listener };
             (listener.socket.as_fd(), kind, listener.name.as_str())
@@ -145,7 +143,7 @@ impl Takeover {
         match listeners.chain(own).chain(older).chain(doors).nth(number.into()) {
             Some((socket, kind, name)) => {
                 let name = SocketName::new(name.as_bytes()).unwrap_or_default();
-                self.say(place, &FromServing::Socket { kind, name }, Some(socket))
+                self.say(place, &FromServing::Socket { kind, name }, Some(socket));
             }
             None if serving.clients.admission.drains => self.say(place, &FromServing::LastClosed, None),
             None => self.say(place, &FromServing::Last, None),
@@ -153,12 +151,10 @@ impl Takeover {
     }
 
     /// Tells the peers that wait for a reload that it is over.
-    pub fn reloaded(&mut self, outcome: &FromServing, base: &mut Base) {
+    pub fn reloaded(&mut self, outcome: &FromServing, reactor: &mut Reactor) {
         for place in self.peers.reloaded() {
-            match self.say(place, outcome, None) {
-                true => self.wait(place, &mut base.reactor),
-                false => self.hang_up(place, base),
-            }
+            self.say(place, outcome, None);
+            self.wait(place, reactor);
         }
     }
 

@@ -234,6 +234,21 @@ fn a_new_tree_does_not_wait_for_an_old_one_that_stops_while_it_drains() {
     assert_eq!(trees.lab.sockd.wait().code(), Some(0), "it finds that it is to end");
 }
 
+/// All that the new tree has said is there when the old one goes on, and no answer reaches it.
+#[test]
+fn an_old_tree_that_stops_during_a_takeover_hears_a_new_one_that_has_ended_meanwhile_to_its_end() {
+    let mut trees = Trees::new("(stop_grace: 1)");
+    let peer = Peer::connect(&trees.lab.site.gateway);
+    assert!(matches!(peer.ask(ToServing::Hello { version: 1 }), FromServing::About(_)));
+    trees.lab.sockd.signal(Signal::SIGSTOP);
+    for message in [ToServing::Take { place: 900 }, ToServing::Go, ToServing::End] {
+        peer.0.send(&message).unwrap();
+    }
+    drop(peer);
+    trees.lab.sockd.signal(Signal::SIGCONT);
+    assert_eq!(trees.lab.sockd.wait().code(), Some(0));
+}
+
 #[test]
 fn a_reload_does_not_wait_for_a_loader_that_has_stopped() {
     let mut trees = Trees::new("()");
