@@ -56,7 +56,7 @@ pub(super) fn checking(event: Event, client: SocketAddr, config: &Config) -> Nex
             refusing(vec![unread.into(), Action::Refuse(RefusalReason::NotAllowed)])
         }
         Event::Closed(why) if cause(why, client, config).is_some() => Next::stay(vec![Action::Remove]),
-        Event::Deadline | Event::Stop => close(Phase::ClosingUnread, Vec::new()),
+        Event::Deadline | Event::Stop | Event::Killed => close(Phase::ClosingUnread, Vec::new()),
         Event::WorkerLost => lost(),
         event => out_of_turn(&event),
     }

@@ -530,6 +530,7 @@ fn a_health_check_may_greet_and_go_and_leaves_no_line() {
         (closed(CloseReason::WrongVersion(9)), true),
         (DEADLINE, false),
         (STOP, false),
+        (KILLED, false),
         (WORKER_LOST, true),
     ] {
         let what = format!("{event:?}");
