@@ -1,14 +1,15 @@
 //! A session that is permitted, event by event.
 
+#[path = "../session/config.rs"]
+mod in_force;
+
 use sockd_common::message::UserId;
 use sockd_common::message::request::{Command, Destination, Request};
 use sockd_common::message::session::CloseReason;
 use sockd_policy::guard::AddressKind;
-use sockd_policy::{IdentMode, Services, parse_conf};
 use sockd_session::config::Config;
 use sockd_session::flow::Moved;
 use sockd_session::session::{Arrival, Candidate, Event, Session};
-use sockd_session::settings::Settings;
 use sockd_session::waits::WaitKeys;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,16 +24,7 @@ pub(crate) fn config(lines: u32) -> Config {
         writeln!(rules, "deny 10.{a}.{b}.{c} 255.255.255.255").unwrap();
     }
     rules.push_str("permit 0.0.0.0 0.0.0.0\n");
-    let services = Services::parse(b"https 443/tcp\n");
-    let rules = parse_conf(rules.as_bytes(), &services, &mut |_| Ok(Vec::new())).unwrap();
-    Config {
-        rules,
-        routes: None,
-        upstreams: None,
-        services,
-        settings: Settings::default(),
-        ident_default: IdentMode::Off,
-    }
+    in_force::config(&rules)
 }
 
 fn requested() -> Event {

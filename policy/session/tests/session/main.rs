@@ -10,7 +10,7 @@ use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{Errno, Name, UserId};
 use sockd_policy::guard::AddressKind;
-use sockd_policy::{IdentMode, Identity, Services, parse_conf, parse_routes, parse_upstreams};
+use sockd_policy::{IdentMode, Identity, Services, parse_routes, parse_upstreams};
 use sockd_session::config::Config;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::limits::limit::Limit;
@@ -22,6 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 mod associating;
+mod config;
 mod dialling;
 mod driver;
 mod holder;
@@ -29,22 +30,10 @@ mod limiting;
 mod login;
 mod settling;
 
+use config::config;
 use driver::*;
 
 const CLIENT: &str = "192.0.2.7:4000";
-
-fn config(rules: &str) -> Config {
-    let services = Services::parse(b"telnet 23/tcp\nftp 21/tcp\n");
-    let rules = parse_conf(rules.as_bytes(), &services, &mut |_| Ok(Vec::new())).unwrap();
-    Config {
-        rules,
-        routes: None,
-        upstreams: None,
-        services,
-        settings: Settings::default(),
-        ident_default: IdentMode::Off,
-    }
-}
 
 /// The settings in a text of the form of sockd.ron(5).
 fn settings(text: &str) -> Settings {
