@@ -4,17 +4,19 @@
 //! The monitor's own part is played honestly: it answers an action at most once, passes no reply on that nobody waits
 //! for, and tells of an address what its routing table says.
 
+mod flows;
 mod system;
 
 use arbitrary::{Result, Unstructured};
+use flows::Flows;
 use sockd::config::settings_file;
 use sockd_policy::{IdentMode, Services, canonical, parse_conf, parse_routes, parse_upstreams};
 use sockd_session::config::Config;
-use sockd_session::session::{Event, Session};
+use sockd_session::session::{Event, FlowEvent, Session};
 use std::net::SocketAddr;
-use system::System;
+use system::{Happened, Relaying, System};
 
-const RULES: [&str; 7] = [
+const RULES: [&str; 9] = [
     "permit 0.0.0.0 0.0.0.0\n",
     "deny 0.0.0.0 0.0.0.0 203.0.113.2 255.255.255.255\npermit ?=i *=joe,root n=2 <=1M 192.0.2.0/24 203.0.113.0/24 : echo %u %U\n\
      permit ?=I 0.0.0.0 0.0.0.0 0.0.0.0 0.0.0.0 lt 1024 : logger %A\n#NO_IDENTD: mail %a\n#BAD_ID: mail %U %u\n",
@@ -24,8 +26,11 @@ const RULES: [&str; 7] = [
     "deny @=password *=root ALL 0.0.0.0\npermit @=password g=staff ALL 0.0.0.0 203.0.113.1 255.255.255.255 : echo %U\n\
      permit @=password ~=5 ALL 0.0.0.0 .example 0.0.0.0\npermit @=none,ident 192.0.2.0/24\n",
     "",
+    "deny ALL 0.0.0.0 203.0.113.2/32\npermit +=connect,bind,udp ALL 0.0.0.0 : echo %u %A\n",
+    "deny ALL 0.0.0.0 b.example 0.0.0.0\npermit ?=I *=joe,root +=udp 192.0.2.0/24 203.0.113.0/24\n\
+     permit @=password +=udp ALL 0.0.0.0 .example 0.0.0.0\npermit +=udp .example 0.0.0.0 ALL 0.0.0.0 lt 1024\n",
 ];
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 8] = [
     "()",
     "(local_destinations: by_rules, bind_any: true)",
     "(reverse_names: true, privileged_ports: true, missing_names: no_match)",
@@ -33,6 +38,7 @@ const SETTINGS: [&str; 7] = [
     "(commands: off, isolation: user)",
     "(upstream_names: always, upstream_server: \"192.0.2.9,gate.example:1081\", bind_any: true)",
     "(upstream_names: never, upstream_user: \"gate\", local_destinations: by_rules)",
+    "(max_flows: 2, udp_log: flows, local_destinations: by_rules, reverse_names: true)",
 ];
 const UPSTREAMS: [Option<&str>; 4] = [
     None,
@@ -103,14 +109,28 @@ fn play(choices: &mut Unstructured<'_>, worlds: &[Config]) -> Result<()> {
     let may_log_in = choices.arbitrary()?;
     let mut session = Session::new(client, may_log_in);
     let mut system = System { may_log_in, ..System::new(client, config) };
+    let mut flows = None;
     while !choices.is_empty() && !system.over {
+        let of_flow = system.association == Relaying::Open && choices.ratio(15, 16)?;
+        if let Some(flows) = flows.as_mut().filter(|_| of_flow) {
+            let flows: &mut Flows<'_> = flows;
+            system.worker_ended = !flows.happens(choices, config)?;
+            continue;
+        }
         let event = system.event(&session, choices)?;
         if matches!(event, Event::Recheck) && choices.arbitrary()? {
             config = choices.choose(worlds)?;
             system.worlds.push(config);
         }
         let happened = system.before(&session, &event);
+        if matches!(event, Event::Associated(Ok(_))) {
+            let association = session.association().expect("a request");
+            flows = Some(Flows::new(association, &system, config));
+        }
         let actions = session.on(event, config);
+        if let Some(flows) = flows.as_mut().filter(|_| matches!(happened, Happened::Recheck)) {
+            system.worker_ended = !flows.on(FlowEvent::Recheck, choices, config)?;
+        }
         system.after(&happened, &actions, session.phase(), config);
         system.holds_what_is_waited_for(&session);
     }

@@ -18,7 +18,7 @@ use sockd_session::config::Config;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::limits::limit::Limit;
 use sockd_session::log::classic;
-use sockd_session::record::FailedCall;
+use sockd_session::record::{EndCause, FailedCall, Failure};
 use sockd_session::session::{Action, Arrival, Candidate, Event, Fact, Phase, Session, Task, Wait};
 use sockd_session::settings::{LocalDestinations, MissingNames};
 use sockd_session::waits::{WaitKey, WaitKeys};
@@ -93,8 +93,23 @@ pub(super) struct System<'w> {
     pub(super) inspecting: bool,
     /// The connections of the relay have been closed.
     pub(super) relay_closed: bool,
+    pub(super) association: Relaying,
+    /// The datagram worker has, or has been killed.
+    pub(super) worker_ended: bool,
     /// The waits for which the monitor holds something.
     pub(super) held: BTreeSet<WaitKey>,
+}
+
+/// How far an association has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Relaying {
+    No,
+    /// The monitor is to open its port.
+    Wanted,
+    Open,
+    /// The monitor is to end it.
+    Ending,
+    Over,
 }
 
 /// A fact: `None` if nobody has asked, `Some(None)` if it could not be had.
@@ -146,6 +161,7 @@ pub(super) enum Happened {
     Recheck,
     Inspected,
     RelayClosed,
+    Associated(SocketAddr),
     Other,
 }
 
@@ -180,6 +196,8 @@ impl<'w> System<'w> {
             terminated: false,
             inspecting: false,
             relay_closed: false,
+            association: Relaying::No,
+            worker_ended: false,
             held: BTreeSet::new(),
         }
     }
@@ -197,6 +215,19 @@ impl<'w> System<'w> {
             let counted = if has_room { Arrival::Counted } else { Arrival::NoRoom(Limit::LINE) };
             return Ok(Event::Arrived(key, counted));
         }
+        // The monitor opens a port at once, and hears of the end of a worker.
+        if self.association == Relaying::Wanted {
+            let failed = choices.ratio(1, 8)?;
+            let at = "192.0.2.1:41000".parse().expect("an address");
+            return Ok(Event::Associated(if failed {
+                Err(Failure::Limited(Limit::ASSOCIATIONS_PER_HOST))
+            } else {
+                Ok(at)
+            }));
+        }
+        if self.worker_ended {
+            return Ok(Event::Dissociated(EndCause::WorkerEnded, Moved::default()));
+        }
         let expected = match phase {
             Phase::Requesting if self.may_log_in => 16,
             Phase::Requesting => 0,
@@ -206,9 +237,9 @@ impl<'w> System<'w> {
                 Some(Fact::Identity) => 4,
                 _ => 2,
             },
-            Phase::Associating | Phase::Associated | Phase::Dissociating | Phase::DissociatingClosed => {
-                panic!("nobody asks for an association")
-            }
+            Phase::Associating => panic!("nobody opens a port"),
+            Phase::Associated if choices.arbitrary()? => 1,
+            Phase::Associated | Phase::Dissociating | Phase::DissociatingClosed => 18,
             Phase::Settling => 15,
             Phase::Dialling | Phase::DiallingUpstream => 5,
             Phase::Listening if !self.announced => 7,
@@ -261,10 +292,15 @@ impl<'w> System<'w> {
                 return Ok(Event::Introduced(user));
             }
             17 => Arrival::LoggedIn(any_login(choices)?),
+            18 if matches!(self.association, Relaying::Open | Relaying::Ending) => {
+                let why = *choices.choose(&[EndCause::Idle, EndCause::NoResources, EndCause::WorkerEnded])?;
+                return Ok(Event::Dissociated(why, Moved { up: 1, down: 2 }));
+            }
             // A limit is found to be reached before somebody is asked.
             8 if phase == Phase::Settling => Arrival::NoRoom(Limit::NOT_ALONE),
             8 if phase == Phase::AskingUpstream => Arrival::NoRoom(Limit::BINDS),
             8 if fact(session) == Some(Fact::Identity) => Arrival::NoRoom(Limit::IDENTS),
+            _ if choices.arbitrary()? => return Ok(Event::Killed),
             _ => return Ok(Event::Stop),
         };
         // Late answers have a key that is given up.
@@ -278,18 +314,9 @@ impl<'w> System<'w> {
         if let Event::Arrived(key, arrival) = event {
             self.has_come(*key, arrival);
         }
-        let learnt = |answer: &Answer| match answer {
-            Answer::Names(names) => Some(
-                names.as_slice().iter().filter_map(|name| HostName::parse(name.as_bytes()).ok()).collect(),
-            ),
-            Answer::Failed => None,
-            _ => Some(Vec::new()),
-        };
         match (fact, event) {
             (_, Event::Requested(request)) if phase == Phase::Requesting => {
-                if let message::request::Destination::Name(name) = &request.destination
-                    && let Ok(Destination::Name(name)) = parse_destination(name.as_bytes())
-                {
+                if let Some(name) = names_of(&request.destination) {
                     self.destination_names = Some(Some(vec![name]));
                 }
                 self.request = Some(request.clone());
@@ -380,6 +407,14 @@ impl<'w> System<'w> {
                 }
             }
             Event::Recheck => Happened::Recheck,
+            Event::Associated(Ok(at)) => {
+                self.association = Relaying::Open;
+                Happened::Associated(*at)
+            }
+            Event::Associated(Err(_)) | Event::Dissociated(..) => {
+                (self.association, self.worker_ended) = (Relaying::Over, false);
+                Happened::Other
+            }
             _ => Happened::Other,
         }
     }
@@ -417,8 +452,19 @@ impl<'w> System<'w> {
                 Action::Accept => {
                     assert!(matches!((happened, phase), (Happened::LoggedIn, Phase::Requesting)));
                 }
-                Action::Associate { .. } | Action::Associated(_) | Action::Dissociate(_) => {
-                    panic!("nobody asks for an association")
+                Action::Associate { hint } => {
+                    let request = self.request.as_ref().expect("a request");
+                    assert_eq!((self.command(), request.version, request.port), (Command::Udp, 5, *hint));
+                    assert!(config.rules.may_permit_udp(self.client.ip()));
+                    assert_eq!((phase, self.association), (Phase::Associating, Relaying::No));
+                    self.association = Relaying::Wanted;
+                }
+                Action::Associated(at) => {
+                    assert!(matches!(happened, Happened::Associated(opened) if opened == at));
+                }
+                Action::Dissociate(_) => {
+                    assert_eq!(self.association, Relaying::Open);
+                    self.association = Relaying::Ending;
                 }
                 Action::Announce(address) => match happened {
                     Happened::Listens(opened) => assert_eq!(opened, address),
@@ -437,9 +483,7 @@ impl<'w> System<'w> {
                     assert!(matches!(happened, Happened::Accepted(_)) && self.held.contains(key));
                 }
                 Action::Run(template, _) => {
-                    let lines = config.upstreams.iter().flat_map(|lines| lines.templates());
-                    let known = config.rules.templates().chain(lines).any(|known| known.text() == template);
-                    assert!(known, "{template} is no command of the rules");
+                    is_template(template, config);
                 }
                 Action::HandOff { key, bound, .. } => {
                     self.hand_offs += 1;
@@ -479,7 +523,10 @@ impl<'w> System<'w> {
                     self.relay_closed = true;
                 }
                 Action::Limit(_) => assert_eq!(phase, Phase::Relaying),
-                Action::Reset => assert!(actions.contains(&Action::Remove)),
+                Action::Reset => {
+                    let dissociates = actions.contains(&Action::Dissociate(EndCause::WorkerEnded));
+                    assert!(dissociates || actions.contains(&Action::Remove));
+                }
                 Action::Deadline(limit) => self.deadline = limit.is_some(),
                 Action::Remove => {
                     self.over = true;
@@ -592,13 +639,16 @@ impl<'w> System<'w> {
         let before_last = actions.split_last().map(|(_, before)| before).unwrap_or_default();
         assert!(!before_last.iter().any(last), "something follows the end: {actions:?}");
         let is_counted = |action: &Action| matches!(action, Action::Begin(_, Task::Count(_)));
-        let at_once = matches!(phase, Phase::ClosingRelay(_)) || actions.iter().any(is_counted);
+        // An association has deadlines of its own.
+        let associates = matches!(self.association, Relaying::Wanted | Relaying::Open | Relaying::Ending);
+        let at_once = matches!(phase, Phase::ClosingRelay(_)) || associates || actions.iter().any(is_counted);
         let waits = !at_once && !self.inspecting;
         assert!(self.over || self.deadline || !waits, "{phase:?} has no deadline");
         assert!(
             !self.over || self.hand_offs == 0 || self.relay_closed || has_violated(actions),
             "a relay is left open"
         );
+        assert!(!self.over || !associates || has_violated(actions), "an association is left open");
         assert!(sockets <= 1 && self.hand_offs <= 1 && self.refusals <= 1 && self.verdicts <= 1, "{self:?}");
         assert!(self.hand_offs == 0 || self.refusals == 0, "granted and refused");
         assert!(self.refusals == 0 || self.verdicts == 1, "refused without a record");
@@ -632,7 +682,8 @@ impl<'w> System<'w> {
         let of_strangers =
             line.contains("Error: connected to wrong host") && !matches!(happened, Happened::Replied(..));
         // For a relay that new rules refuse, this is a line more; for a request on its way it is the verdict.
-        if begins(&["refused -- "]) && matches!(happened, Happened::Recheck) && self.hand_offs == 1 {
+        let is_relayed = self.hand_offs == 1 || self.association != Relaying::No;
+        if begins(&["refused -- "]) && matches!(happened, Happened::Recheck) && is_relayed {
             return;
         }
         if begins(&[
@@ -648,7 +699,7 @@ impl<'w> System<'w> {
             self.verdicts += u32::from(!of_strangers);
         }
         if begins(&["terminated -- "]) {
-            assert!(self.hand_offs == 1 && !self.terminated, "{line}");
+            assert!(is_relayed && !self.terminated, "{line}");
             self.terminated = true;
         }
     }
@@ -669,13 +720,13 @@ impl<'w> System<'w> {
             && config.settings.bind_any
             && !matches!(&request.destination, message::request::Destination::Name(name)
                 if matches!(parse_destination(name.as_bytes()), Ok(Destination::Name(_))));
-        let port = if command == Command::Connect { request.port } else { 1 };
+        let port = if command == Command::Bind { 1 } else { request.port };
         let guarded = address.zip(kind).filter(|_| !anybody);
         if port == 0 {
             return Err("port 0".into());
         }
         if let Some((address, kind)) = guarded {
-            let own = command == Command::Connect && is_own_listener(address, port);
+            let own = command != Command::Bind && is_own_listener(address, port);
             always_refused(address, port, kind, own, nat64)
                 .map_or(Ok(()), |refusal| Err(format!("{refusal}")))?;
         }
@@ -954,10 +1005,10 @@ pub(super) fn any_name(choices: &mut Unstructured<'_>) -> Result<Name> {
 pub(super) fn any_request(choices: &mut Unstructured<'_>) -> Result<message::request::Request> {
     Ok(message::request::Request {
         version: if choices.ratio(1, 16)? { choices.arbitrary()? } else { choices.int_in_range(4..=5)? },
-        command: if choices.arbitrary()? {
-            message::request::Command::Bind
-        } else {
-            message::request::Command::Connect
+        command: match choices.int_in_range(0..=3u8)? {
+            0 | 1 => message::request::Command::Connect,
+            2 => message::request::Command::Bind,
+            _ => message::request::Command::Associate,
         },
         destination: match choices.arbitrary()? {
             true => message::request::Destination::Address(any_address(choices)?),
@@ -966,6 +1017,43 @@ pub(super) fn any_request(choices: &mut Unstructured<'_>) -> Result<message::req
         port: *choices.choose(&PORTS)?,
         user: message::UserId::new(any_user(choices)?).expect("at most 255 bytes"),
     })
+}
+
+/// What an answer tells of names; nothing where they could not be had.
+pub(super) fn learnt(answer: &Answer) -> Option<Vec<HostName>> {
+    match answer {
+        Answer::Names(names) => {
+            Some(names.as_slice().iter().filter_map(|name| HostName::parse(name.as_bytes()).ok()).collect())
+        }
+        Answer::Failed => None,
+        _ => Some(Vec::new()),
+    }
+}
+
+/// The name that a client has asked for, where it is one.
+pub(super) fn names_of(destination: &message::request::Destination) -> Option<HostName> {
+    match destination {
+        message::request::Destination::Name(name) => match parse_destination(name.as_bytes()) {
+            Ok(Destination::Name(name)) => Some(name),
+            _ => None,
+        },
+        message::request::Destination::Address(_) => None,
+    }
+}
+
+/// Insists that this is a command of the rules or lines.
+pub(super) fn is_template(template: &str, config: &Config) {
+    let lines = config.upstreams.iter().flat_map(|lines| lines.templates());
+    let known = config.rules.templates().chain(lines).any(|known| known.text() == template);
+    assert!(known, "{template} is no command of the rules");
+}
+
+/// Whether the rules permit datagrams to this address, and there is a way.
+pub(super) fn permits_udp(system: &System<'_>, address: IpAddr, config: &Config) -> bool {
+    match system.way(Some(address), Command::Udp, config) {
+        Ok(Way::Direct) => system.permission(address, Command::Udp, config).is_ok(),
+        way => way.is_ok(),
+    }
 }
 
 pub(super) fn has_violated(actions: &[Action]) -> bool {
