@@ -1,6 +1,6 @@
 //! Counters go on over a takeover: totals never go down, and levels are the sums over all trees.
 
-use crate::trees::Trees;
+use crate::trees::{Trees, sockdctl};
 use nix::sys::signal::Signal;
 use sockd_common::status::Gift;
 use sockd_ledger::fetch::fetch;
@@ -8,12 +8,10 @@ use sockd_tests::far::Server;
 use sockd_tests::host::Host;
 use sockd_tests::line::Line;
 use sockd_tests::site::SERVER;
-use sockd_tests::sockd::program;
 use sockd_tests::socks::{Request, granted};
 use sockd_tests::wait::until_true;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 const SETTINGS: &str =
     r#"(status_socket: at("/run/sockd/status"), counters_socket: at("/run/sockd/counters"))"#;
@@ -39,7 +37,7 @@ impl Watcher {
     }
 
     fn look(&mut self) {
-        let output = self.gateway.output(Command::new(program("sockdctl")).arg("metrics"));
+        let output = sockdctl(&self.gateway, &["metrics"]);
         let page = String::from_utf8(output.stdout).expect("text");
         let samples = page.lines().filter(|line| !line.starts_with('#'));
         let samples = samples.filter_map(|line| line.rsplit_once(' '));

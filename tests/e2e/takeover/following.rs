@@ -1,10 +1,9 @@
 //! A new tree and the old ones: the state that it takes from them, and the orders that it passes on.
 
-use crate::trees::{Trees, reload};
+use crate::trees::{Trees, reload, sockdctl};
 use nix::sys::signal::Signal;
 use sockd_tests::far::Far;
 use sockd_tests::site::SERVER;
-use sockd_tests::sockd::program;
 use sockd_tests::socks::{Request, granted, is_granted};
 use sockd_tests::wait::until_true;
 
@@ -165,7 +164,7 @@ fn sockets_of_trees_that_have_been_killed_are_ignored_and_cleared() {
     assert_eq!(numbered(), 2, "status and control of the old one");
     old.signal(Signal::SIGKILL);
     trees.lab.wait_for_line(&format!("process {} has ended with 1 connection", old.0));
-    let list = || gateway.output(std::process::Command::new(program("sockdctl")).arg("list"));
+    let list = || sockdctl(&gateway, &["list"]);
     let listed = list();
     assert!(listed.status.success() && listed.stderr.is_empty() && numbered() == 2, "{listed:?}");
     new.signal(Signal::SIGKILL);

@@ -7,7 +7,7 @@ mod following;
 mod silent;
 mod trees;
 
-use crate::trees::{Trees, reload};
+use crate::trees::{Trees, reload, sockdctl};
 use nix::sys::signal::Signal;
 use sockd_common::ledger::Field;
 use sockd_common::status::Gift;
@@ -16,7 +16,6 @@ use sockd_policy_tools::ledger::Reader;
 use sockd_tests::far::{Far, Server};
 use sockd_tests::line::Line;
 use sockd_tests::site::SERVER;
-use sockd_tests::sockd::program;
 use sockd_tests::socks::{PROXY, Request, assert_rejected, granted, is_granted};
 use sockd_tests::wait::until_true;
 use std::path::Path;
@@ -69,7 +68,7 @@ fn a_reload_that_finds_errors_in_the_files_is_logged_and_counted_by_who_serves()
     let mut trees = Trees::new(r#"(status_socket: at("/run/sockd/status"))"#);
     let gateway = trees.lab.site.gateway.clone();
     let failures = || {
-        let output = gateway.output(std::process::Command::new(program("sockdctl")).arg("metrics"));
+        let output = sockdctl(&gateway, &["metrics"]);
         let page = String::from_utf8(output.stdout).expect("text");
         page.contains("\nsockd_rules_reload_failures_total 2\n")
     };
@@ -218,7 +217,7 @@ fn new_clients_that_are_held_off_are_held_off_by_the_new_tree() {
     let _echo = Server::echo(&trees.lab.site.server, (SERVER, 7));
     let (gateway, client) = (trees.lab.site.gateway.clone(), trees.lab.site.client.clone());
     let run = |words: &[&str]| {
-        let output = gateway.output(std::process::Command::new(program("sockdctl")).args(words));
+        let output = sockdctl(&gateway, words);
         assert!(output.status.success(), "{words:?}: {output:?}");
         String::from_utf8(output.stdout).expect("text")
     };
@@ -265,7 +264,7 @@ fn a_number_that_two_trees_have_ends_no_session_before_it_is_said_of_which_tree(
     let _echo = Server::echo(&trees.lab.site.server, (SERVER, 7));
     let gateway = trees.lab.site.gateway.clone();
     let run = |words: &[&str]| {
-        let output = gateway.output(std::process::Command::new(program("sockdctl")).args(words));
+        let output = sockdctl(&gateway, words);
         (
             output.status.code(),
             [output.stdout, output.stderr].map(|said| String::from_utf8(said).expect("text")),
@@ -311,7 +310,7 @@ fn sockdctl_reaches_the_sessions_of_both_trees() {
     let _echo = Server::echo(&trees.lab.site.server, (SERVER, 7));
     let gateway = trees.lab.site.gateway.clone();
     let run = |words: &[&str]| {
-        let output = gateway.output(std::process::Command::new(program("sockdctl")).args(words));
+        let output = sockdctl(&gateway, words);
         String::from_utf8(output.stdout).expect("text")
     };
     let mut old = granted(&trees.lab.site.client, &Request::connect((SERVER, 7)).by("old"));

@@ -3,6 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sockd_tests::far::Far;
+use sockd_tests::host::Host;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::procfs::{self, Process, holders};
@@ -188,6 +189,11 @@ pub(crate) fn workers(monitor: Process, role: &str) -> Vec<Process> {
 pub(crate) fn reload(trees: &Trees, words: &str) -> Output {
     let mut command = Command::new(SOCKD);
     trees.lab.site.gateway.output(command.args(WORDS).arg("--reload").args(words.split_whitespace()))
+}
+
+/// Runs sockdctl on the gateway.
+pub(crate) fn sockdctl(gateway: &Host, words: &[&str]) -> Output {
+    gateway.output(Command::new(program("sockdctl")).args(words))
 }
 
 /// Sends a signal to a process that may end meanwhile.
