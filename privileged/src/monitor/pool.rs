@@ -177,7 +177,7 @@ impl Workers {
     /// ends too. A lost worker has ended by itself, or has a moment for that: its end tells why, and is news.
     pub fn retire(&mut self, key: WorkerKey, lost: Option<Lost>, reactor: &mut Reactor) -> Option<u32> {
         let now = Instant::now();
-        let Worker { serial, .. } = self.pool.remove(key, true, now)?;
+        let Worker { serial, .. } = self.pool.remove(key, now)?;
         reactor.set_deadline(Token::Worker(key), None);
         let lingers = lost.is_some();
         if !lingers {

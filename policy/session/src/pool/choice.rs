@@ -331,7 +331,7 @@ mod tests {
 
     /// Takes a worker out and has it end.
     fn end(pool: &mut Pool<()>, key: WorkerKey) {
-        let ended = pool.remove(key, true, Instant::now()).unwrap();
+        let ended = pool.remove(key, Instant::now()).unwrap();
         pool.reaped(ended.serial);
     }
 
@@ -477,7 +477,7 @@ mod tests {
         let mut serials = Vec::new();
         for newcomer in &newcomers[..ENDING] {
             let Choice::StartInstead(key) = pool.choose(*newcomer, &settings, now) else { panic!("room") };
-            serials.push(pool.remove(key, true, now).unwrap().serial);
+            serials.push(pool.remove(key, now).unwrap().serial);
             let key = started(&mut pool);
             pool.assign(key, *newcomer);
         }
@@ -505,7 +505,7 @@ mod tests {
             key
         });
         assert_eq!(pool.choose(third, &settings, now), Choice::TurnAway(Full::House));
-        let first = pool.remove(keys[0], false, now).unwrap().serial;
+        let first = pool.remove(keys[0], now).unwrap().serial;
         assert_eq!(pool.choose(third, &settings, now), Choice::Wait(Full::House));
         assert_eq!(pool.choose(one, &settings, now), Choice::Wait(Full::Site(one.site())));
         assert_eq!(pool.choose(other, &settings, now), Choice::TurnAway(Full::Site(other.site())));
@@ -523,7 +523,7 @@ mod tests {
             .map(|host| Host::of(host.parse().unwrap()));
         let [first, second] = [one, two].map(|host| serving(&mut pool, host, &settings));
         [first, second].into_iter().for_each(|key| pool.has_request(key));
-        pool.remove(second, false, now);
+        pool.remove(second, now);
         let known = &mut Vec::new();
         assert_eq!(
             [one, two, three, other].map(|host| pool.waits(host, &settings, known)),
@@ -656,7 +656,7 @@ mod tests {
         assert_eq!(pool.choose_asker(asker(&hosts[2]), &settings), Choice::TurnAway(Full::House));
         pool.release(workers[1], &settings, now);
         assert_eq!(pool.choose_asker(asker(&hosts[2]), &settings), Choice::StartInstead(workers[1]));
-        let ended = pool.remove(workers[1], true, now).unwrap().serial;
+        let ended = pool.remove(workers[1], now).unwrap().serial;
         assert_eq!(pool.choose_asker(asker(&hosts[2]), &settings), Choice::Wait(Full::House));
         pool.reaped(ended);
         assert_eq!(pool.choose_asker(asker(&hosts[2]), &settings), Choice::Start);

@@ -295,10 +295,10 @@ impl<Channel> Pool<Channel> {
         self.workers.get(key).is_some_and(|worker| worker.load == 0)
     }
 
-    /// Takes a worker out. `lost`: it is useless.
-    pub fn remove(&mut self, key: WorkerKey, lost: bool, now: Instant) -> Option<Worker<Channel>> {
+    /// Takes a worker out. A spare worker is not replaced at once.
+    pub fn remove(&mut self, key: WorkerKey, now: Instant) -> Option<Worker<Channel>> {
         let worker = self.workers.remove(key)?;
-        if lost && self.spare.contains(&key) {
+        if self.spare.contains(&key) {
             self.paused_until = now.checked_add(SPARE_PAUSE);
         }
         self.spare.retain(|spare| *spare != key);
@@ -462,7 +462,7 @@ mod tests {
             pool.release(key, &settings, now);
             assert!(pool.workers.get(key).unwrap().expires().is_some_and(|expires| expires < late));
             assert_eq!(pool.expired(key, late), Some(Expired::Idle));
-            pool.remove(key, false, now);
+            pool.remove(key, now);
         }
     }
 
@@ -508,7 +508,7 @@ mod tests {
         is("busy");
         pool.release(key, &Settings::default(), now);
         is("idle");
-        let serial = pool.remove(key, false, now).unwrap().serial;
+        let serial = pool.remove(key, now).unwrap().serial;
         is("ending");
         pool.reaped(serial);
         pool.reaped(serial);
@@ -535,7 +535,7 @@ mod tests {
         let spare = start(&mut pool, Role::Session, Serves::ClientHosts);
         pool.keep_spare(spare);
         assert_eq!(pool.spares_wanted(&settings, now), 0);
-        pool.remove(spare, true, now);
+        pool.remove(spare, now);
         assert_eq!(pool.spares_wanted(&settings, now), 0);
         let later = pool.paused_until().unwrap();
         assert_eq!(pool.spares_wanted(&settings, later), 1);
