@@ -55,8 +55,8 @@ impl RateLimiter {
             && *number > FORGIVEN
             && shut_out(*last)
         {
-            let why = format_args!("its workers have violated the protocol again and again, by {host}");
-            return Some(Met::other(why));
+            let why = "its workers have violated the protocol again and again";
+            return Some(Met::other(format_args!("{why}, by {host}")));
         }
         let of_host = Size::a_second(settings.connection_rate, settings.connection_burst);
         if let Some(network) = self.networks.spend(host, of_host, now) {

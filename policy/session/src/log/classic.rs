@@ -99,8 +99,8 @@ fn refused(parties: &Parties, why: &Failure) -> Vec<String> {
             vec![denied(parties), text(format_args!("{}", causes::refused(why).1))]
         }
         Failure::NoInterface(address) => {
-            let what = format_args!("***Cannot find appropriate interface to communicate with {address}");
-            vec![text(what), denied(parties)]
+            let what = "***Cannot find appropriate interface to communicate with";
+            vec![text(format_args!("{what} {address}")), denied(parties)]
         }
         Failure::Unresolved => {
             let what = format_args!("the destination's name cannot be resolved");
