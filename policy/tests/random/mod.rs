@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::TestRunner;
 use sockd_policy::{
     Command, FactState, Facts, HostName, IdentMode, Identity, Login, Need, Request, RuleSet, Services,
     UserId, Verdict, Version, parse_conf,
@@ -239,4 +240,10 @@ pub(crate) fn parse(text: &str) -> RuleSet {
 
 pub(crate) fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1000)
+}
+
+/// For a test of thousands of lines a case. `proptest!` would run each of PROPTEST_CASES, whatever the test asks for.
+pub(crate) fn few_cases(source_file: &'static str) -> TestRunner {
+    let config = ProptestConfig { cases: cases() / 200 + 1, ..ProptestConfig::default() };
+    TestRunner::new(ProptestConfig { source_file: Some(source_file), ..config })
 }
