@@ -1,4 +1,5 @@
-//! ARCHITECTURE.md and CONTRIBUTING.md name only files and folders that exist, and every room of the house.
+//! ARCHITECTURE.md and CONTRIBUTING.md name only files and folders that exist, and every room of the house. README.md
+//! has only figures that have been measured.
 
 use crate::sources::{installed, root};
 use std::collections::BTreeSet;
@@ -65,6 +66,20 @@ fn it_says_where_two_dozen_things_are() {
         section.split("\n## ").next().unwrap_or_default().lines().filter(|line| line.starts_with("| "));
     // The head of the table is a row as well.
     assert!(rows.count() > 24);
+}
+
+/// A later measurement must not leave older figures on the front page.
+#[test]
+fn every_figure_on_the_front_page_is_in_the_table_of_the_benchmarks() {
+    let (page, figures) = (text("README.md"), text("tests/bench/README.md").replace(',', ""));
+    let section = page.split("\n## Speed\n").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let section = section.expect("a section `Speed`").replace(',', "");
+    let words = section.split(|letter: char| !letter.is_ascii_digit() && letter != '.');
+    let words = words.map(|word| word.trim_end_matches('.'));
+    let named: Vec<_> = words.filter(|word| word.len() >= 4 && word.parse::<f64>().is_ok()).collect();
+    assert!(named.len() >= 9, "{named:?}");
+    let missing: Vec<_> = named.iter().filter(|figure| !figures.contains(&format!("| {figure} "))).collect();
+    assert!(missing.is_empty(), "tests/bench/README.md has none of {missing:?}");
 }
 
 #[test]
