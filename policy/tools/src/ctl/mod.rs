@@ -229,7 +229,7 @@ fn would(trees: &[Tree], conf: &Path, services: &Path) -> Said {
                 ("may end", why.into())
             }
         };
-        text.push_str(&format!("{} {verb}: {} {why}\n", entry.number, show::whose(&entry)));
+        text.push_str(&format!("{} {verb}: {}: {why}\n", entry.number, show::whose(&entry)));
     }
     Ok(format!("{text}{ends} of {judged} sessions would end, and of {unknown} it cannot be said\n"))
 }

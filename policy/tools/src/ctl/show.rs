@@ -73,7 +73,7 @@ fn row(entry: &Entry<'_>, live: &Live) -> [String; 10] {
 
 /// The user, the client and the destination of a session, in a line.
 pub(super) fn whose(entry: &Entry<'_>) -> String {
-    format!("{} from {} to {}:", user(entry), entry.client, destination(entry))
+    format!("{} from {} to {}", user(entry), entry.client, destination(entry))
 }
 
 /// The user of a session. A user whom nobody has verified has a question mark.
@@ -281,6 +281,7 @@ mod tests {
         assert_eq!(line, "1234567 joe  192.0.2.110 1200 5 conn    0s   1m 13M    9 www.example.org:443 [19");
         assert!(text.lines().all(|line| line.len() <= 80));
         assert!(table(&[&one], None).ends_with(" www.example.org:443 [198.51.100.10]\n"));
+        assert_eq!(whose(&entry), "joe from 192.0.2.110:40000 to www.example.org:443 [198.51.100.10]");
         (entry.phase, entry.verified) = (Phase::Dialling, Text::default());
         let text = table(&[&live(&entry)], None);
         assert!(text.contains(" joe? ") && text.contains(" (dialling) www.example.org:443"), "{text}");
