@@ -398,6 +398,22 @@ fn with_daemon_the_command_returns_once_the_daemon_serves() {
     assert!(held.iter().all(nothing), "the starter's output is still open: {held:?}");
 }
 
+/// The starter's standard output is closed all the same: whoever reads it does not wait for the daemon.
+#[test]
+fn with_daemon_a_log_on_standard_error_goes_on_there() {
+    let site = Site::new();
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    site.gateway.write("/etc/sockd.conf", PERMIT_ALL);
+    let line = "exec \"$0\" --daemon --log stderr --pid-file /run/sockd.pid 2>/run/log";
+    let output = site.gateway.output(Command::new("sh").arg("-c").arg(line).arg(program("sockd")));
+    assert!(output.status.success(), "{output:?}");
+    drop(granted(&site.client, &Request::connect((SERVER, 7))));
+    let pid = site.gateway.read("/run/sockd.pid");
+    until_true("the line of the end", || site.gateway.read("/run/log").contains("terminated -- Connect"));
+    site.gateway.sh(&format!("kill {}", pid.trim()));
+    until_true("the last line", || site.gateway.read("/run/log").ends_with(": stopped\n"));
+}
+
 #[test]
 fn with_daemon_a_failed_start_is_the_commands_failure() {
     let host = Host::new();

@@ -74,7 +74,7 @@ pub(super) fn become_command(
     let words = texts(command.words(by, *pid))?;
     let environment = texts(environment(&command.values, *pid))?;
     let Some(program) = words.first() else { lockdown::exit_now(NOT_FOUND) };
-    descriptors::leave_terminal(null.as_fd())?;
+    descriptors::leave_terminal(null.as_fd(), 3)?;
     descriptors::close_all_but(&[channel])?;
     rustix::process::setsid().map_err(StartError::at("setsid"))?;
     lockdown::die_with_parent()?;

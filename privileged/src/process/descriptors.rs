@@ -32,10 +32,10 @@ pub fn refuse_descriptors(socket: impl AsFd) -> bool {
     sys::refuse_descriptors(socket).is_ok()
 }
 
-/// Makes /dev/null the standard input, output and error: a reader of the starter's output, which waits for its end,
-/// must not wait for this process.
-pub fn leave_terminal(null: BorrowedFd<'_>) -> Result<(), StartError> {
-    (0..3).try_for_each(|standard| sys::duplicate_onto(null, standard)).map_err(StartError::at("dup2"))
+/// Makes /dev/null the standard descriptors below `end`, which is 3 for input, output and error: a reader of the
+/// starter's output, which waits for its end, must not wait for this process.
+pub fn leave_terminal(null: BorrowedFd<'_>, end: RawFd) -> Result<(), StartError> {
+    (0..end).try_for_each(|standard| sys::duplicate_onto(null, standard)).map_err(StartError::at("dup2"))
 }
 
 /// Waits until there is something to read, or the other end has closed; false if neither comes in time.

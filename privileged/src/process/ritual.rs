@@ -40,7 +40,7 @@ pub fn lock_down(
 ) -> Result<LandlockStatus, StartError> {
     signals::block(&SigSet::all())?;
     descriptors::close_all_but(&[kept, &[null]].concat())?;
-    descriptors::leave_terminal(null)?;
+    descriptors::leave_terminal(null, 3)?;
     give_up(power, true)
 }
 

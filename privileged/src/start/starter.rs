@@ -34,14 +34,14 @@ impl Starter {
         matches!(self, Self::Nobody)
     }
 
-    /// Lets go of the terminal: from here on only the log has reports. A service manager's descriptors stay.
+    /// Lets go of the terminal: from here on only the log has reports. Standard error stays if the log goes there. A
+    /// service manager's descriptors stay.
     pub fn let_go(&self, options: &Options, is_heard: bool) -> Result<(), StartError> {
+        let end = if options.log == LogTo::Stderr { 2 } else { 3 };
         match self {
             Self::Nobody => Ok(()),
-            Self::Control(_) if is_heard || options.log == LogTo::Stderr => Ok(()),
-            Self::Terminal(_) | Self::Control(_) => {
-                descriptors::leave_terminal(descriptors::open_null()?.as_fd())
-            }
+            Self::Control(_) if is_heard => Ok(()),
+            _ => descriptors::leave_terminal(descriptors::open_null()?.as_fd(), end),
         }
     }
 
