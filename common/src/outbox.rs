@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// worker's own messages are added.
 const ROOM: usize = 2048;
 
+/// Messages that may wait likewise. A worker that asks and reads no answers would else fill the monitor's memory.
+const MESSAGES: usize = 8192;
+
 /// Messages whose memory is kept for others.
 const SPARE: usize = 16;
 
@@ -137,9 +140,9 @@ impl Outbox {
         (std::mem::replace(&mut self.watched, wants) != wants).then_some(wants)
     }
 
-    /// Whether too many descriptors wait for a further client to be added.
+    /// Whether too many messages or descriptors wait for a further client to be added.
     pub fn is_full(&self) -> bool {
-        self.descriptors >= ROOM
+        self.descriptors >= ROOM || self.waiting.len() >= MESSAGES
     }
 
     /// When to try again. The system refused the last message, so room in this channel does not tell when it will be

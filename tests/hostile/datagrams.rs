@@ -3,11 +3,12 @@
 //! The data of a client's datagram says what it does wrong; any other is relayed. Workers of all other roles are honest.
 
 use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, connect, recvmsg,
     send, sendmsg, sendto,
 };
-use sockd_common::channel::{Received, WorkerEnd};
+use sockd_common::channel::{ChannelError, Received, WorkerEnd};
 use sockd_common::message::datagram::{AssociationEnd, FlowId, FromDatagram, Relayed, ToDatagram};
 use sockd_common::message::request::Destination;
 use sockd_common::message::{Id, LockdownReport, Role};
@@ -21,7 +22,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 type Monitor = WorkerEnd<FromDatagram, ToDatagram>;
 
@@ -221,6 +222,7 @@ impl Hostile {
                 let told = self.flood(id, &destination)?;
                 self.answer(at, bytes, &told)
             }
+            b"an-unread-flood" => self.flood_unread(|number| want(id, number)),
             b"kept" => {
                 let tries = self
                     .kept
@@ -293,6 +295,24 @@ impl Hostile {
             self.monitor.send(&FromDatagram::Gone { id, flow, moved: Relayed::default() }).ok()?;
         }
         Some(format!("{given} {refused}"))
+    }
+}
+
+/// A flood whose answers are not read, but for one a second.
+impl Hostile {
+    fn flood_unread(&self, want: impl Fn(u16) -> FromDatagram) -> Option<()> {
+        let mut begun = Instant::now();
+        for number in (0..=u16::MAX).cycle() {
+            match self.monitor.send(&want(number)) {
+                Err(ChannelError::Io(Errno::AGAIN)) => {}
+                sent => sent.ok()?,
+            }
+            if begun.elapsed() > Duration::from_secs(1) {
+                begun = Instant::now();
+                let _ = self.monitor.receive().ok()?;
+            }
+        }
+        None
     }
 }
 

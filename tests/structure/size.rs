@@ -20,7 +20,7 @@ const ROOMS: [Room; 4] = [
     Room {
         name: "the process that serves as the monitor",
         folders: &["privileged/src/monitor"],
-        ceiling: 3481,
+        ceiling: 3480,
         goal: Some(2500),
     },
     Room {
@@ -84,7 +84,7 @@ const FEATURES: [Feature; 8] = [
             "privileged/src/monitor/sessions/association.rs",
             "privileged/src/net/datagram.rs",
         ],
-        ceilings: [365, 1026],
+        ceilings: [364, 1025],
     },
     Feature {
         name: "users: passwords, their checks, and who goes to whose worker",

@@ -222,6 +222,10 @@ impl Associations {
             if stage.ending().is_some() {
                 return Ok(Vec::new());
             }
+            // An honest worker never asks for so many flows. One that reads now and then would fill the memory here.
+            if base.workers.is_full(worker) {
+                return Err((worker, Violation("it does not read its channel")));
+            }
             if !rate.admits(*host, now) || is_full(*host, base) {
                 base.tell(worker, &ToDatagram::NoFlow { id: key.id(), flow }, None);
                 return Ok(Vec::new());
@@ -276,14 +280,10 @@ impl Associations {
                     base.counting.limited(Limit::FLOWS.label());
                 }
                 base.counts.remove(Resource::Flow, *host);
-                if let Some(worker) = worker {
-                    base.tell(worker, &ToDatagram::NoFlow { id, flow }, None);
-                }
+                worker.into_iter().for_each(|to| base.tell(to, &ToDatagram::NoFlow { id, flow }, None));
             }
             FlowAction::End(flow) => {
-                if let Some(worker) = worker {
-                    base.tell(worker, &ToDatagram::EndFlow { id, flow }, None);
-                }
+                worker.into_iter().for_each(|to| base.tell(to, &ToDatagram::EndFlow { id, flow }, None));
                 sockets.get(&flow).into_iter().for_each(|socket| datagram::end(socket));
             }
             // The worker may have kept a copy of the socket.

@@ -13,6 +13,12 @@ const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-datagram-worker");
 /// A destination to which only attackers send.
 const THERE: (Ipv4Addr, u16) = (SERVER, PORT + 1);
 
+/// A destination that [`RULES`] deny.
+const DENIED: (Ipv4Addr, u16) = (SERVER, 8081);
+
+/// KiB that the monitor may have more for a while.
+const MEMORY: u64 = 2048;
+
 /// The flows that a host may ask for at once, and then in a second.
 const BURST: u64 = 500;
 const RATE: u64 = 100;
@@ -32,7 +38,7 @@ struct Attack {
 
 impl Attack {
     fn new() -> Self {
-        let settings = "(worker_idle: 1, recheck_on_reload: true)";
+        let settings = "(worker_idle: 1, recheck_on_reload: true, max_refusals_logged: 1000)";
         let place = place_started(RULES, |start| start.settings(settings).worker(HOSTILE));
         let there = Echo::start(&place.lab.site.server, THERE);
         let others = Association::new(&place.lab.site.other);
@@ -214,6 +220,26 @@ fn a_flood_of_flows_is_held_to_the_rate_of_its_host_and_others_are_served() {
     assert_eq!(numbers[0] + numbers[1], 20_000, "each is answered");
     drop(association);
     attack.leaves("a flood", &[]);
+}
+
+#[test]
+fn a_datagram_worker_that_asks_and_hardly_reads_does_not_fill_the_monitor() {
+    let mut attack = Attack::new();
+    attack.next_attacker();
+    let violation = "it does not read its channel; killed";
+    let memory = || attack.place.lab.sockd.monitor().private_memory();
+    let before = memory();
+    let association = attack.association();
+    association.send(DENIED, b"an-unread-flood");
+    let mut most = before;
+    let most = until_within(OWED, "its end", || {
+        most = most.max(memory());
+        attack.place.lab.logged().iter().any(|line| line.contains(violation)).then_some(most)
+    });
+    println!("memory of the monitor: {before} KiB before, at most {most} KiB meanwhile");
+    assert!(most < before + MEMORY, "{before} KiB before, {most} KiB meanwhile");
+    drop(association);
+    attack.leaves("an unread flood", &[violation]);
 }
 
 #[test]
