@@ -20,7 +20,7 @@ const ROOMS: [Room; 4] = [
     Room {
         name: "the process that serves as the monitor",
         folders: &["privileged/src/monitor"],
-        ceiling: 3480,
+        ceiling: 3479,
         goal: Some(2500),
     },
     Room {
@@ -28,7 +28,7 @@ const ROOMS: [Room; 4] = [
         folders: &["privileged/src", "privileged/ver/src"],
         // Beside the features below: starts where there is less (no root, no namespaces, no user of that name, a container),
         // sockets from a service manager or an inetd, a trial, and errors that say what was expected where.
-        ceiling: 9229,
+        ceiling: 9228,
         goal: Some(4500),
     },
     Room {
@@ -84,7 +84,7 @@ const FEATURES: [Feature; 8] = [
             "privileged/src/monitor/sessions/association.rs",
             "privileged/src/net/datagram.rs",
         ],
-        ceilings: [364, 1025],
+        ceilings: [364, 1024],
     },
     Feature {
         name: "users: passwords, their checks, and who goes to whose worker",

@@ -141,8 +141,7 @@ impl Associations {
     pub fn dissociate(&mut self, key: SessionKey, why: EndCause, base: &mut Base) -> Option<Moved> {
         let entry = self.entries.get_mut(&key).filter(|entry| entry.stage.worker().is_some());
         let Some(entry) = entry else { return Some(self.remove(key, Relayed::default(), base)) };
-        let worker = entry.stage.lent_to()?;
-        entry.stage.end(worker, why, Instant::now());
+        let worker = entry.stage.end(why, Instant::now())?;
         base.tell(worker, &ToDatagram::End { id: key.id() }, None);
         entry.end_sockets();
         self.look_in_time(key, base);
@@ -180,7 +179,7 @@ impl Associations {
 
     /// The step that is due for an association whose deadline has passed.
     pub fn overdue(&self, key: SessionKey) -> Option<AssociationDue> {
-        self.entries.get(&key).map(|entry| entry.stage.due())
+        self.entries.get(&key).map(|entry| entry.stage.due(&entry.flows, Instant::now()))
     }
 }
 
@@ -195,10 +194,8 @@ impl Entry {
 impl Associations {
     /// The association that a worker names, which must be one that it relays for.
     pub fn named_by(&self, worker: WorkerKey, id: Id) -> Result<SessionKey, Violation> {
-        match self.entries.get(&id.into()).and_then(|entry| entry.stage.worker()) {
-            Some(own) if own == worker => Ok(id.into()),
-            _ => Err(Violation("an association that is not its own")),
-        }
+        let own = self.entries.get(&id.into()).filter(|entry| entry.stage.worker() == Some(worker));
+        own.map(|_| id.into()).ok_or(Violation("an association that is not its own"))
     }
 
     /// All associations.

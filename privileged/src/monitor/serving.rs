@@ -161,7 +161,7 @@ impl Serving {
                 let overdue = self.base.dials.overdue(key, &mut self.base.reactor);
                 self.dialled(overdue);
             }
-            Token::Session(key) => match self.unasked(key) {
+            Token::Session(key) => match self.unasked(key, |wait| !wait.is_of_flow()) {
                 Some(news) => self.dispatch_all([news]),
                 None => self.dispatch(key, Event::Deadline),
             },

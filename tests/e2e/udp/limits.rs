@@ -2,8 +2,9 @@
 
 use crate::{ASSOCIATE, Association, Echo, PORT, Place, RULES, datagram, place, place_with};
 use nix::sys::signal::Signal;
+use sockd_tests::identd::Identd;
 use sockd_tests::line::Ending;
-use sockd_tests::site::SERVER;
+use sockd_tests::site::{CLIENT, SERVER};
 use sockd_tests::socks5::assert_refused;
 use sockd_tests::wait::until_true;
 use std::net::SocketAddr;
@@ -68,6 +69,23 @@ fn an_association_waits_for_the_place_of_a_worker_that_is_on_its_way_out() {
     thread::sleep(Duration::from_millis(300));
     spawner.signal(Signal::SIGCONT);
     waiting.assert_answer(place.echo.at, b"waiting");
+}
+
+#[test]
+fn h12_a_question_for_a_flow_whose_worker_does_not_come_in_time_is_no_silence() {
+    let rules = format!("permit +=udp ALL 0.0.0.0 eq {PORT}\npermit ?=i +=udp ALL 0.0.0.0\n");
+    let place = place_with(&rules, "(ident_limit: 1)");
+    let more = echoes(&place, 1);
+    let client = &place.lab.site.client;
+    let _identd = Identd::start(client, CLIENT);
+    let association = Association::new(client);
+    association.assert_echo(place.echo.at, b"nobody is asked");
+    let spawner = place.lab.sockd.spawner();
+    spawner.signal(Signal::SIGSTOP);
+    association.send(more[0].at, b"the user is not known");
+    place.lab.wait_for_line("missing fact: identd could not be asked");
+    spawner.signal(Signal::SIGCONT);
+    assert!(association.is_quiet() && more[0].senders().is_empty());
 }
 
 /// A destination of its own for each number.

@@ -126,7 +126,7 @@ impl Association {
         let mut turn = Turn { now, config, actions: Vec::new() };
         match event {
             FlowEvent::Wanted { flow, destination, port } => {
-                self.wanted(flow, destination, port, &mut turn)?;
+                self.wanted(flow, (destination, port), &mut turn)?;
             }
             FlowEvent::Arrived(key, arrival) => self.arrived(key, arrival, &mut turn),
             FlowEvent::Opened(flow, result) => {
@@ -134,9 +134,8 @@ impl Association {
                 let is_open = result.is_ok();
                 self.flows.set_stage(flow, if is_open { Stage::Open } else { Stage::Deciding(None) });
                 self.go_on(flow, &mut turn, |case| opened(result, case));
-                if is_open {
-                    self.flows.get_mut(flow).into_iter().for_each(|flow| flow.request.rest());
-                }
+                let open = self.flows.get_mut(flow).filter(|_| is_open);
+                open.into_iter().for_each(|flow| flow.request.rest());
             }
             FlowEvent::Gone(flow, moved) => self.gone(flow, moved, &mut turn)?,
             FlowEvent::Recheck => self.recheck(&mut turn),
@@ -154,13 +153,7 @@ struct Turn<'a> {
 }
 
 impl Association {
-    fn wanted(
-        &mut self,
-        id: FlowId,
-        destination: Destination,
-        port: u16,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), Violation> {
+    fn wanted(&mut self, id: FlowId, to: (Destination, u16), turn: &mut Turn<'_>) -> Result<(), Violation> {
         if self.flows.contains(id) {
             return Err(Violation("a flow that is there already"));
         }
@@ -168,7 +161,7 @@ impl Association {
             turn.actions.push(FlowAction::Full(id));
             return Ok(());
         }
-        let Some((request, destination)) = self.request.another().towards(destination, port) else {
+        let Some((request, destination)) = self.request.another().towards(to.0, to.1) else {
             turn.actions.push(FlowAction::Refuse(id));
             return Ok(());
         };
@@ -229,8 +222,7 @@ impl Association {
         flow.request.begin_turn();
         flow.request.hooks_run = self.request.hooks_run;
         let mut case = Case { request: &mut flow.request, client: self.client, config: turn.config };
-        let next = begin(&mut case);
-        let (actions, _) = candidates::follow(next, &mut case, permitted);
+        let (actions, _) = candidates::follow(begin(&mut case), &mut case, permitted);
         self.keys = flow.request.take_keys();
         self.request.know(&flow.request);
         self.request.hooks_run = flow.request.hooks_run;

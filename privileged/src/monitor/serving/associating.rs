@@ -56,7 +56,10 @@ impl Serving {
             Some(AssociationDue::Owed(worker)) => {
                 self.violation(worker, "an association is not ended when it has to be");
             }
-            Some(AssociationDue::Flows) => self.flow_happens(key, FlowEvent::Due),
+            Some(AssociationDue::Flows(late)) => match self.unasked(key, |wait| late.contains(&wait)) {
+                Some(news) => self.dispatch_all([news]),
+                None => self.flow_happens(key, FlowEvent::Due),
+            },
             None => {}
         }
     }

@@ -13,7 +13,7 @@ use sockd_session::checks::Login;
 use sockd_session::limits::lines::Line;
 use sockd_session::pool::Verified;
 use sockd_session::pool::choice::Settled;
-use sockd_session::{Arrival, Limit, SessionKey, Task, Waiter};
+use sockd_session::{Arrival, Limit, SessionKey, Task, WaitKey, Waiter};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -114,13 +114,12 @@ impl Serving {
     }
 
     /// The event for a query whose worker is not ready by the deadline: it has not been asked, so no identd was silent.
-    pub(super) fn unasked(&mut self, session: SessionKey) -> Option<News> {
-        let mut held = self.sessions.get_mut(session)?.held.iter();
-        let (waiter, query) = held.find_map(|(key, held)| match held {
-            Held::Query(query) => Some((Waiter { session, key }, *query)),
-            _ => None,
-        })?;
-        Some((waiter, self.awaited.askers.unasked(query, waiter, &mut self.base)?))
+    pub(super) fn unasked(&mut self, session: SessionKey, is_late: impl Fn(WaitKey) -> bool) -> Option<News> {
+        let Self { sessions, awaited, base, .. } = self;
+        sessions.get_mut(session)?.held.iter().filter(|(key, _)| is_late(*key)).find_map(|(key, held)| {
+            let (Held::Query(query), waiter) = (held, Waiter { session, key }) else { return None };
+            Some((waiter, awaited.askers.unasked(*query, waiter, base)?))
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use crate::record::EndCause;
 use crate::session::association::Association;
 use crate::settings::{Settings, seconds};
 use crate::violation::Violation;
+use crate::waits::WaitKey;
 use sockd_common::message::datagram::AssociationEnd;
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,8 @@ pub enum AssociationDue {
     Over(EndCause),
     /// Its worker has not ended it in time.
     Owed(WorkerKey),
-    /// A flow has waited too long.
-    Flows,
+    /// Flows have waited too long; the facts that they wait for have these keys.
+    Flows(Vec<WaitKey>),
 }
 
 impl AssociationStage {
@@ -60,9 +61,11 @@ impl AssociationStage {
         }
     }
 
-    /// Its worker is told to end it.
-    pub fn end(&mut self, worker: WorkerKey, why: EndCause, now: Instant) {
+    /// Returns its worker, which is told to end it; `None` if it has been told before.
+    pub fn end(&mut self, why: EndCause, now: Instant) -> Option<WorkerKey> {
+        let worker = self.lent_to()?;
         *self = Self::Ending(worker, why, now.checked_add(ENDING_LIMIT));
+        Some(worker)
     }
 
     /// Why it has ended, given the reason of its worker.
@@ -84,11 +87,11 @@ impl AssociationStage {
     }
 
     /// What is due at that time.
-    pub fn due(self) -> AssociationDue {
+    pub fn due(self, flows: &Association, now: Instant) -> AssociationDue {
         match self {
             Self::Silent(_) => AssociationDue::Over(EndCause::Idle),
             Self::Ending(worker, ..) => AssociationDue::Owed(worker),
-            Self::Lent(_) => AssociationDue::Flows,
+            Self::Lent(_) => AssociationDue::Flows(flows.flows.late(now)),
         }
     }
 }
@@ -97,19 +100,25 @@ impl AssociationStage {
 mod tests {
     use super::*;
     use crate::keys::Key;
+    use crate::session::request::ClientRequest;
+    use sockd_policy::{Command, UserId, Version};
 
     #[test]
     fn a_worker_ends_what_it_was_told_to_and_may_end_what_is_idle() {
         let (worker, now) = (Key::new(1), Instant::now());
+        let request = ClientRequest::new(Version::Socks5, Command::Udp, UserId::parse(b"").unwrap());
+        let flows = Association::new("192.0.2.1:4000".parse().unwrap(), request);
+        let due = |stage: AssociationStage| stage.due(&flows, now);
         let mut stage = AssociationStage::silent(&Settings::default(), now);
-        assert_eq!((stage.worker(), stage.due()), (None, AssociationDue::Over(EndCause::Idle)));
+        assert_eq!((stage.worker(), due(stage)), (None, AssociationDue::Over(EndCause::Idle)));
         stage = AssociationStage::Lent(worker);
-        assert_eq!((stage.lent_to(), stage.due()), (Some(worker), AssociationDue::Flows));
+        assert_eq!((stage.lent_to(), due(stage)), (Some(worker), AssociationDue::Flows(vec![])));
         assert_eq!(stage.ended(AssociationEnd::Idle), Ok(EndCause::Idle));
         assert!(stage.ended(AssociationEnd::Ended).is_err());
-        stage.end(worker, EndCause::Killed, now);
+        assert_eq!(stage.end(EndCause::Killed, now), Some(worker));
+        assert_eq!(stage.end(EndCause::Stopped, now), None, "once");
         assert_eq!((stage.lent_to(), stage.worker()), (None, Some(worker)));
-        assert_eq!(stage.due(), AssociationDue::Owed(worker));
+        assert_eq!(due(stage), AssociationDue::Owed(worker));
         assert_eq!(stage.ended(AssociationEnd::Idle), Ok(EndCause::Killed), "that was the reason");
     }
 }

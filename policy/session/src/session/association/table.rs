@@ -110,6 +110,12 @@ impl Table {
         self.due.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect()
     }
 
+    /// The keys under which flows wait that are due by now.
+    pub(super) fn late(&self, now: Instant) -> Vec<WaitKey> {
+        let due = self.due_by(now);
+        self.asked.iter().filter(|(_, id)| due.contains(id)).map(|(key, _)| *key).collect()
+    }
+
     /// A flow waits for a result under this key.
     pub(super) fn ask(&mut self, key: WaitKey, id: FlowId) {
         self.asked.insert(key, id);
@@ -140,6 +146,21 @@ mod tests {
         table.ask(one, FlowId(1));
         table.ask(two, FlowId(2));
         assert_eq!([two, two, one].map(|key| table.answered(key)), [Some(FlowId(2)), None, Some(FlowId(1))]);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "where a test begins is any time")]
+    fn what_is_late_is_what_a_flow_waits_for_that_is_due() {
+        let (mut table, mut keys, now) = (Table::default(), WaitKeys::of_flows(), Instant::now());
+        for (number, wait) in [(1, 1), (2, 2)] {
+            table.insert(FlowId(number), request());
+            table.set_deadline(FlowId(number), now.checked_add(Duration::from_secs(wait)));
+        }
+        let [one, two] = [keys.next_key(), keys.next_key()];
+        table.ask(one, FlowId(1));
+        table.ask(two, FlowId(2));
+        let late = |seconds| table.late(now + Duration::from_secs(seconds));
+        assert_eq!([late(0), late(1), late(2)], [vec![], vec![one], vec![one, two]]);
     }
 
     proptest! {
