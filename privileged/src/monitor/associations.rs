@@ -87,7 +87,7 @@ impl Associations {
         watched.map_err(|error| Failure::Call(failed("epoll_ctl")(error)))?;
         // Clients that must share nothing do not share this worker either.
         let alone = matches!(settings.isolation, Isolation::Connection | Isolation::User);
-        let asker = AskerKey { role: Role::Datagram, host, server: alone.then_some(client) };
+        let asker = AskerKey { role: Role::Datagram, host, server: alone.then_some(own) };
         let stage = AssociationStage::silent(settings, Instant::now());
         let told = SocketAddr::new(settings.announced(own.ip()), own.port());
         let (client, sockets, ports) = (Rc::new(socket), HashMap::new(), Vec::new());

@@ -3,7 +3,7 @@
 use crate::{ASSOCIATE, Association, Echo, PORT, Place, RULES, datagram, place, place_with};
 use nix::sys::signal::Signal;
 use sockd_tests::identd::Identd;
-use sockd_tests::line::Ending;
+use sockd_tests::line::{Ending, Line, connect_from};
 use sockd_tests::site::{CLIENT, SERVER};
 use sockd_tests::socks5::assert_refused;
 use sockd_tests::wait::until_true;
@@ -69,6 +69,24 @@ fn an_association_waits_for_the_place_of_a_worker_that_is_on_its_way_out() {
     thread::sleep(Duration::from_millis(300));
     spawner.signal(Signal::SIGCONT);
     waiting.assert_answer(place.echo.at, b"waiting");
+}
+
+#[test]
+fn h9_with_isolation_user_the_next_association_from_the_same_port_has_another_worker() {
+    let place = place_with(RULES, "(isolation: user)");
+    let client = &place.lab.site.client;
+    let associated = || {
+        let dial = || connect_from((CLIENT, 4000), crate::PROXY);
+        Association::over(Line::new(client.run(dial).expect("a connection")), client)
+    };
+    let first = associated();
+    first.assert_echo(place.echo.at, b"first");
+    let worker = place.lab.sockd.workers("datagram")[0];
+    first.control.reset();
+    place.lab.wait_for_line("terminated -- Associate from (unknown)@192.0.2.10");
+    let second = associated();
+    second.assert_echo(place.echo.at, b"second");
+    assert!(!place.lab.sockd.workers("datagram").contains(&worker), "it has served somebody else");
 }
 
 #[test]

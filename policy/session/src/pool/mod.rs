@@ -37,7 +37,7 @@ pub struct AskerKey {
     pub role: Role,
     /// The host that is asked.
     pub host: Host,
-    /// The next server that is asked, or the one connection that is served.
+    /// The next server that is asked, or the address of the one association that is served.
     pub server: Option<SocketAddr>,
 }
 
@@ -258,6 +258,8 @@ impl<Channel> Pool<Channel> {
         if worker.load == 0 && worker.serves != Serves::Everybody {
             let stays = match (settings.isolation, &worker.owner) {
                 (Isolation::Connection, _) | (_, Owner::Connection) => Duration::ZERO,
+                // It has served one association, and the next one may be another user's.
+                (Isolation::User, _) if role == Role::Datagram => Duration::ZERO,
                 _ => seconds(settings.worker_idle),
             };
             worker.expires = now.checked_add(stays);
@@ -463,6 +465,19 @@ mod tests {
             assert!(pool.workers.get(key).unwrap().expires().is_some_and(|expires| expires < late));
             assert_eq!(pool.expired(key, late), Some(Expired::Idle));
             pool.remove(key, now);
+        }
+    }
+
+    #[test]
+    fn h9_with_isolation_user_a_worker_of_datagrams_serves_one_association_and_no_other() {
+        let (mut pool, host, now) = pool();
+        for (isolation, is_over) in [(Isolation::User, true), (Isolation::Client, false)] {
+            let settings = Settings { isolation, ..Settings::default() };
+            let key = start(&mut pool, Role::Datagram, Serves::ClientHost);
+            pool.mark_ready(key);
+            pool.assign(key, host);
+            pool.release(key, &settings, now);
+            assert_eq!(pool.expired(key, now), is_over.then_some(Expired::Idle), "{isolation:?}");
         }
     }
 
