@@ -57,8 +57,10 @@ pub fn dns_answer(data: &[u8]) {
 
 /// The table gives what a plain reading of the lines gives.
 pub fn hosts(data: &[u8]) {
+    // Some editors write a byte order mark at the start of a file.
+    let text = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data);
     let mut entries = Vec::new();
-    for line in data.split(|byte| *byte == b'\n') {
+    for line in text.split(|byte| *byte == b'\n') {
         let line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
         let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         let address = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse::<IpAddr>().ok());

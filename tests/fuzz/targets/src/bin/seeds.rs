@@ -173,6 +173,7 @@ fn seeds(target: &str, installed: &dyn Fn(&str) -> Vec<u8>) -> Vec<Vec<u8>> {
         "hosts" => owned(&[
             b"127.0.0.1\tlocalhost\n::1 localhost ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\n",
             b"192.0.2.1 www.example.com www # web\r\n192.0.2.2 WWW.Example.com.\n2001:db8::1 www\n::ffff:192.0.2.1 www\n",
+            "\u{feff}192.0.2.1 www\n192.0.2.2 www\n".as_bytes(),
         ]),
         "resolv_conf" => owned(&[
             b"# comment\nnameserver 192.0.2.1\nnameserver 2001:db8::1\nsearch a.example b.example.\n\
