@@ -175,6 +175,16 @@ mod tests {
     }
 
     #[test]
+    fn a_leading_zero_in_the_costs_of_argon2_makes_a_text_that_is_no_hash() {
+        for (_, password, hash) in MADE.iter().filter(|(program, ..)| *program == "argon2") {
+            for cost in ["m=", "t=", "p="] {
+                let zero = hash.replace(cost, &[cost, "0"].concat());
+                assert_eq!(check(password.as_bytes(), &zero), Check::NoHash, "{zero}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_hash_matches_nothing() {
         for hash in
             ["", "!", "*", "sesame", "$", "$y$", "$y$j9T$", "$6$", "$6$a$", "$2y$05$", "$argon2id$", "$1$a$b"]

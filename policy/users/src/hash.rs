@@ -213,12 +213,18 @@ fn argon2(rest: &str) -> Result<usize, Fault> {
     }
 }
 
-/// Returns the bytes of memory, and the number of passes that write them.
+/// Returns the bytes of memory, and the number of passes that write them. The PHC string format has no leading zeros,
+/// and the check of a password takes none: nobody could log in with such a hash.
 fn argon2_costs(costs: &str) -> Result<(u64, u64), Fault> {
+    const EXPECTED: &str = "costs of argon2 without leading zeros, such as m=65536,t=3,p=4";
     let mut costs = costs.split(',');
     let mut cost = |name: &str| {
-        let cost = costs.next().and_then(|cost| cost.strip_prefix(name)).and_then(number);
-        cost.map(u64::from).ok_or_else(no_argon2)
+        let digits = costs.next().and_then(|cost| cost.strip_prefix(name)).ok_or_else(no_argon2)?;
+        let cost = number(digits).ok_or_else(no_argon2)?;
+        match digits.starts_with('0') && digits != "0" {
+            true => Err(Fault::new(EXPECTED, format!("a zero behind {name}"))),
+            false => Ok(u64::from(cost)),
+        }
     };
     let (kib, passes, lanes) = (cost("m=")?, cost("t=")?, cost("p=")?);
     if costs.next().is_some() {
@@ -379,6 +385,15 @@ mod tests {
             "m=64,t=1,p=1,keyid=a",
         ] {
             assert!(Hash::parse(&argon2(costs)).is_err(), "{costs}");
+        }
+        for (costs, found) in [
+            ("m=065536,t=3,p=4", "a zero behind m="),
+            ("m=65536,t=03,p=4", "a zero behind t="),
+            ("m=65536,t=3,p=00000000004", "a zero behind p="),
+            ("m=65536,t=00,p=4", "a zero behind t="),
+        ] {
+            let fault = Hash::parse(&argon2(costs)).unwrap_err().to_string();
+            assert!(fault.contains("without leading zeros") && fault.ends_with(found), "{costs}: {fault}");
         }
         for (from, to) in
             [("rounds=10000", "rounds=999"), ("rounds=10000", "rounds=2000001"), ("rounds=10000", "rounds=")]
