@@ -20,7 +20,7 @@ const ROOMS: [Room; 4] = [
     Room {
         name: "the process that serves as the monitor",
         folders: &["privileged/src/monitor"],
-        ceiling: 3479,
+        ceiling: 3474,
         goal: Some(2500),
     },
     Room {
@@ -28,7 +28,7 @@ const ROOMS: [Room; 4] = [
         folders: &["privileged/src", "privileged/ver/src"],
         // Beside the features below: starts where there is less (no root, no namespaces, no user of that name, a container),
         // sockets from a service manager or an inetd, a trial, and errors that say what was expected where.
-        ceiling: 9228,
+        ceiling: 9223,
         goal: Some(4500),
     },
     Room {
@@ -43,7 +43,7 @@ const ROOMS: [Room; 4] = [
         ],
         // Beside those: SOCKS5 and its replies, the addresses of a name tried side by side and in order, limits for hosts,
         // networks and sites, the choice of a worker with its queue, and settings as a table.
-        ceiling: 19_092,
+        ceiling: 19_086,
         goal: Some(8500),
     },
     Room {
@@ -58,7 +58,7 @@ const ROOMS: [Room; 4] = [
             "common/ledger/src",
             "common/lockdown/src",
         ],
-        ceiling: 24_115,
+        ceiling: 24_109,
         goal: None,
     },
 ];
@@ -84,7 +84,7 @@ const FEATURES: [Feature; 8] = [
             "privileged/src/monitor/sessions/association.rs",
             "privileged/src/net/datagram.rs",
         ],
-        ceilings: [364, 1024],
+        ceilings: [361, 1021],
     },
     Feature {
         name: "users: passwords, their checks, and who goes to whose worker",

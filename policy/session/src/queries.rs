@@ -127,11 +127,6 @@ impl Queries {
         Ok(self.queries.insert(PendingQuery { waiter, client, question, replies, stage }))
     }
 
-    /// The worker that asks.
-    pub fn asker(&self, key: QueryKey) -> Option<AskerKey> {
-        self.queries.get(key).map(|query| query.question.asker(query.client))
-    }
-
     /// The connection to the host that is asked is being made.
     pub fn dialling(&mut self, key: QueryKey, dial: DialKey) {
         if let Some(query) = self.queries.get_mut(key) {
@@ -139,11 +134,11 @@ impl Queries {
         }
     }
 
-    /// The connection is established, and there is no place for a worker yet.
-    pub fn waits_for_worker(&mut self, key: QueryKey) {
-        if let Some(query) = self.queries.get_mut(key) {
-            query.stage = Stage::Begun;
-        }
+    /// The connection is established. Returns the worker that asks.
+    pub fn connected(&mut self, key: QueryKey) -> Option<AskerKey> {
+        let query = self.queries.get_mut(key)?;
+        query.stage = Stage::Begun;
+        Some(query.question.asker(query.client))
     }
 
     /// This worker asks from now on; returns the question.
@@ -320,13 +315,13 @@ mod tests {
         let client = Host::of("192.0.2.1".parse().unwrap());
         let ident = room.begin(IDENTITY);
         assert_eq!(
-            room.queries.asker(ident),
+            room.queries.connected(ident),
             Some(AskerKey { role: Role::Ident, host: client, server: None })
         );
         let upstream = room.begin(request(Command::Connect));
         let server = "198.51.100.1:1080".parse().ok();
         let host = Host::of("198.51.100.1".parse().unwrap());
-        assert_eq!(room.queries.asker(upstream), Some(AskerKey { role: Role::Upstream, host, server }));
+        assert_eq!(room.queries.connected(upstream), Some(AskerKey { role: Role::Upstream, host, server }));
     }
 
     #[test]
@@ -359,7 +354,7 @@ mod tests {
         let (asked, begun) = (room.asked(IDENTITY), room.begin(IDENTITY));
         let failed = room.queries.fail_asked(WORKER, &mut room.counts);
         assert!(matches!(failed[..], [(SESSION, Arrival::NoRoom(_))]), "{failed:?}");
-        assert!(room.queries.asker(asked).is_none() && room.queries.asker(begun).is_some());
+        assert!(room.queries.connected(asked).is_none() && room.queries.connected(begun).is_some());
     }
 
     #[test]
@@ -387,7 +382,7 @@ mod tests {
         let key = room.begin(IDENTITY);
         room.queries.dialling(key, DialKey::new(1));
         assert!(room.queries.unasked(key, |_| false).is_none(), "identd is silent");
-        room.queries.waits_for_worker(key);
+        room.queries.connected(key);
         assert!(room.queries.unasked(key, |_| true).is_some());
         let cancelled = room.queries.cancel(key, SESSION, &mut room.counts, Instant::now());
         assert_eq!(cancelled, Some(Cancelled::Ended));

@@ -17,9 +17,9 @@ use sockd_policy::{Identity, UserId};
 use sockd_session::pool::Worker;
 use sockd_session::queries::{Cancelled, Queries, Question};
 use sockd_session::{Arrival, Host, QueryKey, Violation, Waiter, WorkerKey};
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Instant;
 
 /// The port of identd (RFC 1413).
@@ -30,7 +30,7 @@ const IDENT_PORT: u16 = 113;
 pub struct Askers {
     queries: Queries,
     /// The queries, with their connections, that wait for another worker to end before theirs has a place.
-    waiting: VecDeque<(QueryKey, OwnedFd)>,
+    waiting: Vec<(QueryKey, Rc<OwnedFd>)>,
 }
 
 impl Askers {
@@ -53,7 +53,7 @@ impl Askers {
         let from = Some(sockd_policy::canonical(proxy.ip()));
         let dial = Dial { to, from, reserved: false, due: None };
         let failed = match base.dials.begin(dial, Caller::Query(key), &mut base.reactor) {
-            Ok(Begun::Connected(socket)) => self.hand_over(key, socket, base),
+            Ok(Begun::Connected(socket)) => self.hand_over(key, socket.into(), base),
             Ok(Begun::Pending(dial)) => {
                 self.queries.dialling(key, dial);
                 None
@@ -76,7 +76,7 @@ impl Askers {
         let begun = self.queries.begin(waiter, client, question, &mut base.counts, &base.config.settings);
         let key = begun.map_err(|reached| Arrival::NoRoom(reached.limit))?;
         let failed = match fcntl_dupfd_cloexec(server, 3) {
-            Ok(twin) => self.hand_over(key, twin, base),
+            Ok(twin) => self.hand_over(key, twin.into(), base),
             Err(_) => self.queries.fail(key, &mut base.counts),
         };
         failed.map_or(Ok(key), |(_, arrival)| Err(arrival))
@@ -84,45 +84,36 @@ impl Askers {
 
     /// Gives the socket to the worker that asks, or keeps it until there is a place for one. If no worker can be had,
     /// the query fails.
-    fn hand_over(&mut self, key: QueryKey, socket: OwnedFd, base: &mut Base) -> Option<News> {
-        let asker = self.queries.asker(key)?;
-        if base.must_wait(asker) {
-            self.queries.waits_for_worker(key);
-            self.waiting.push_back((key, socket));
-            return None;
-        }
-        let Some(worker) = base.asker(asker) else { return self.queries.fail(key, &mut base.counts) };
-        let id = key.id();
+    fn hand_over(&mut self, key: QueryKey, socket: Rc<OwnedFd>, base: &mut Base) -> Option<News> {
+        let (asker, task) = (self.queries.connected(key)?, (key, Rc::clone(&socket)));
+        let Ok(worker) = base.asker(asker, task, &mut self.waiting) else {
+            return self.queries.fail(key, &mut base.counts);
+        };
+        let (worker, id) = (worker?, key.id());
         // The loss of a worker is noticed when its channel is read.
         match self.queries.asked(key, worker) {
             Some(Question::Identity { client_port, proxy_port }) => {
                 let (client_port, server_port) = (*client_port, *proxy_port);
-                base.tell(worker, &ToIdent::Ask { id, client_port, server_port }, Some(socket.into()));
+                base.tell(worker, &ToIdent::Ask { id, client_port, server_port }, Some(socket));
             }
             Some(Question::Request { request, .. }) => {
-                base.tell(worker, &ToUpstream::Ask { id, request: request.clone() }, Some(socket.into()));
+                base.tell(worker, &ToUpstream::Ask { id, request: request.clone() }, Some(socket));
             }
             None => {}
         }
         None
     }
 
-    /// Asks waiting queries, in their order, after a worker has ended, until one has to wait for the next.
+    /// Asks waiting queries, in their order, after a worker has ended. Those that still have no place wait on.
     pub fn ask_waiting(&mut self, base: &mut Base) -> Vec<News> {
-        let mut news = Vec::new();
-        while let Some((key, _)) = self.waiting.front()
-            && self.queries.asker(*key).is_none_or(|asker| !base.must_wait(asker))
-            && let Some((key, socket)) = self.waiting.pop_front()
-        {
-            news.extend(self.hand_over(key, socket, base));
-        }
-        news
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.into_iter().filter_map(|(key, socket)| self.hand_over(key, socket, base)).collect()
     }
 
     /// Takes the outcome of the dial to an identd.
     pub fn dialled(&mut self, key: QueryKey, dialled: Dialled, base: &mut Base) -> Option<News> {
         match dialled {
-            Ok(socket) => self.hand_over(key, socket, base),
+            Ok(socket) => self.hand_over(key, socket.into(), base),
             Err(failed) => self.queries.unreached(key, failed, &mut base.counts),
         }
     }
@@ -197,5 +188,48 @@ impl Askers {
     /// Fails the queries of a worker that is gone.
     pub fn worker_gone(&mut self, worker: WorkerKey, base: &mut Base) -> Vec<News> {
         self.queries.fail_asked(worker, &mut base.counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::tests::crowded;
+    use sockd_common::message::UserId;
+    use sockd_common::message::request::{Command, Destination};
+    use sockd_session::{SessionKey, WaitKey};
+
+    #[test]
+    fn only_queries_that_need_a_place_wait_for_one_and_in_order() {
+        let (mut base, ending, _spawner) = crowded();
+        let mut askers = Askers::default();
+        let ask = |askers: &mut Askers, next: u8, base: &mut Base| {
+            let waiter = Waiter { session: SessionKey::new(1), key: WaitKey::FIRST };
+            let client = Host::of("192.0.2.1".parse().unwrap());
+            let destination = Destination::Address("203.0.113.1".parse().unwrap());
+            let user = UserId::new(b"jane").unwrap();
+            let request = Request { version: 4, command: Command::Connect, destination, port: 80, user };
+            let (server, _) = std::os::unix::net::UnixStream::pair().unwrap();
+            let next = SocketAddr::from(([198, 51, 100, next], 1080));
+            askers.ask_upstream(waiter, client, server, (next, request), base).unwrap()
+        };
+        let [one, other, again] = [1, 2, 1].map(|next| ask(&mut askers, next, &mut base));
+        assert_eq!([one, other, again].map(|key| askers.queries.worker(key)), [None; 3]);
+
+        base.workers.pool.reaped(ending[0]);
+        assert!(askers.ask_waiting(&mut base).is_empty());
+        let worker = askers.queries.worker(one);
+        assert!(worker.is_some());
+        assert_eq!([other, again].map(|key| askers.queries.worker(key)), [None, worker]);
+
+        base.workers.pool.reaped(ending[1]);
+        let [known, newcomer] = [1, 3].map(|next| ask(&mut askers, next, &mut base));
+        assert_eq!([known, newcomer].map(|key| askers.queries.worker(key)), [worker, None]);
+        assert!(askers.ask_waiting(&mut base).is_empty());
+        assert_eq!([other, newcomer].map(|key| askers.queries.worker(key).is_some()), [true, false]);
+
+        base.workers.pool.reaped(ending[2]);
+        assert!(askers.ask_waiting(&mut base).is_empty());
+        assert!(askers.queries.worker(newcomer).is_some());
     }
 }

@@ -18,7 +18,7 @@ use sockd_session::{
     Association, EndCause, FailedCall, Failure, FlowAction, FlowEvent, Host, Isolation, Limit, Moved,
     Resource, SessionKey, Violation, WorkerKey,
 };
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -34,7 +34,7 @@ pub struct Associations {
     /// The ports that peers see. Two associations at one port could hear each other's peers.
     ports: HashSet<u16>,
     /// The associations that wait for another worker to end before theirs has a place.
-    waiting: VecDeque<SessionKey>,
+    waiting: Vec<SessionKey>,
     rate: FlowRate,
 }
 
@@ -109,11 +109,10 @@ impl Associations {
             base.reactor.unwatch(&entry.client);
         }
         let client = entry.latched?;
-        if base.must_wait(entry.asker) {
-            self.waiting.push_back(key);
-            return None;
-        }
-        let Some(worker) = base.asker(entry.asker) else { return Some(EndCause::NoResources) };
+        let Ok(worker) = base.asker(entry.asker, key, &mut self.waiting) else {
+            return Some(EndCause::NoResources);
+        };
+        let worker = worker?;
         entry.stage = AssociationStage::Lent(worker);
         let socket = Rc::clone(&entry.client);
         base.tell(worker, &ToDatagram::Open { id: key.id(), client }, Some(socket));
@@ -121,11 +120,9 @@ impl Associations {
         None
     }
 
-    /// The first association that waits for a worker, if there is a place for that.
-    pub fn next_waiting(&mut self, base: &Base) -> Option<SessionKey> {
-        let entry = self.entries.get(self.waiting.front()?);
-        let may_go = entry.is_none_or(|entry| !base.must_wait(entry.asker));
-        may_go.then(|| self.waiting.pop_front()).flatten()
+    /// Takes the associations that wait for a worker, in their order. Each waits on if it still has no place.
+    pub fn take_waiting(&mut self) -> Vec<SessionKey> {
+        std::mem::take(&mut self.waiting)
     }
 
     /// Sets the deadline at which an association is checked.
@@ -318,4 +315,63 @@ fn at_new_port(
         }
     }
     Err(in_use())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::tests::crowded;
+    use sockd_common::message::UserId;
+    use sockd_common::message::request::{Command, Destination, Request};
+    use sockd_session::{Event, Session};
+    use std::net::UdpSocket;
+
+    /// Opens an association for a client at this address of loopback, and sends the first datagram.
+    fn open(associations: &mut Associations, key: SessionKey, host: u8, base: &mut Base) {
+        let client = UdpSocket::bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
+        let address = client.local_addr().unwrap();
+        let mut session = Session::new(address, false);
+        let destination = Destination::Address([0, 0, 0, 0].into());
+        let user = UserId::new(b"").unwrap();
+        let request = Request { version: 5, command: Command::Associate, destination, port: 0, user };
+        session.on(Event::Requested(request), &base.config);
+        let (flows, at) = (session.association().unwrap(), SocketAddr::from(([127, 0, 0, 1], 0)));
+        let own = associations.open(key, Wanted { flows, client: address, at, hint: 0 }, base).unwrap();
+        client.send_to(b"a datagram", own).unwrap();
+        assert_eq!(associations.latch(key, base), None);
+    }
+
+    #[test]
+    fn only_associations_that_need_a_place_wait_for_one_and_in_order() {
+        let (mut base, ending, _spawner) = crowded();
+        let mut associations = Associations::default();
+        let keys = [0, 1, 2, 3, 4].map(SessionKey::new);
+        let workers = |associations: &Associations| {
+            let worker = |key| associations.entries.get(key).and_then(|entry| entry.stage.worker());
+            keys.each_ref().map(worker)
+        };
+        let serve_waiting = |associations: &mut Associations, base: &mut Base| {
+            for key in associations.take_waiting() {
+                assert_eq!(associations.latch(key, base), None);
+            }
+        };
+        for (key, host) in keys.into_iter().zip([1, 2, 1]) {
+            open(&mut associations, key, host, &mut base);
+        }
+        assert_eq!(workers(&associations), [None; 5]);
+
+        base.workers.pool.reaped(ending[0]);
+        serve_waiting(&mut associations, &mut base);
+        let [worker, ..] = workers(&associations);
+        assert!(worker.is_some());
+        assert_eq!(workers(&associations), [worker, None, worker, None, None]);
+
+        base.workers.pool.reaped(ending[1]);
+        open(&mut associations, keys[3], 1, &mut base);
+        open(&mut associations, keys[4], 3, &mut base);
+        assert_eq!(workers(&associations), [worker, None, worker, worker, None]);
+        serve_waiting(&mut associations, &mut base);
+        let has_worker = workers(&associations).map(|worker| worker.is_some());
+        assert_eq!(has_worker, [true, true, true, true, false]);
+    }
 }

@@ -26,6 +26,10 @@ pub type News = (Waiter, Arrival);
 /// The outcome of a worker's message.
 pub type Heard = Result<Option<News>, Violation>;
 
+/// No worker exists and none may be started.
+#[derive(Debug)]
+pub struct NoWorker;
+
 /// The configuration in force, and the state that all parts of the monitor share.
 #[derive(Debug)]
 pub struct Base {
@@ -121,34 +125,39 @@ impl Base {
         started.map_err(failed).ok()
     }
 
-    /// Assigns one more task to the worker for this key, started if need be. `None` if no worker exists and none may be
-    /// started.
-    pub fn asker(&mut self, asker: AskerKey) -> Option<WorkerKey> {
-        let worker = match self.workers.pool.choose_asker(asker, &self.config.settings) {
+    /// Assigns one more task to the worker for this key, started if need be. `None` if the task has to wait until there is
+    /// a place for a worker: it does so behind the others.
+    pub fn asker<Task>(
+        &mut self,
+        asker: AskerKey,
+        task: Task,
+        waiting: &mut Vec<Task>,
+    ) -> Result<Option<WorkerKey>, NoWorker> {
+        let others_wait = !waiting.is_empty();
+        let worker = match self.workers.pool.choose_asker(asker, others_wait, &self.config.settings) {
             Choice::Use(worker) => worker,
             Choice::Start => self.start_asker(asker)?,
             Choice::StartInstead(idle) => {
                 self.workers.retire(idle, None, &mut self.reactor);
                 self.start_asker(asker)?
             }
-            Choice::Wait(full) | Choice::TurnAway(full) => {
+            Choice::Wait(_) => {
+                waiting.push(task);
+                return Ok(None);
+            }
+            Choice::TurnAway(full) => {
                 self.limited(&format!("no further {} worker", asker.role.as_str()), full);
-                return None;
+                return Err(NoWorker);
             }
         };
         self.workers.pool.assign(worker, asker.host);
-        Some(worker)
+        Ok(Some(worker))
     }
 
-    /// Whether this key has no place for a worker until another one that is to end has ended.
-    pub fn must_wait(&self, asker: AskerKey) -> bool {
-        matches!(self.workers.pool.choose_asker(asker, &self.config.settings), Choice::Wait(_))
-    }
-
-    fn start_asker(&mut self, asker: AskerKey) -> Option<WorkerKey> {
-        let worker = self.start_worker(asker.role)?;
+    fn start_asker(&mut self, asker: AskerKey) -> Result<WorkerKey, NoWorker> {
+        let worker = self.start_worker(asker.role).ok_or(NoWorker)?;
         self.workers.pool.keep_asker(worker, asker);
-        Some(worker)
+        Ok(worker)
     }
 
     /// Whether a worker has served more than one connection before its user is known, with `isolation: user`.

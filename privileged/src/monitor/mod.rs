@@ -372,3 +372,6 @@ impl Monitor {
         self.serving.base.count_elsewhere(self.takeover.older.left());
     }
 }
+
+#[cfg(test)]
+mod tests;

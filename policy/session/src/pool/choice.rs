@@ -295,9 +295,12 @@ impl<Channel> Pool<Channel> {
 impl<Channel> Pool<Channel> {
     /// Chooses the worker that asks this host. There are at most as many askers as workers for client hosts: the one
     /// that has been idle longest makes room. If none can, a worker that is on its way out does so once it has ended.
-    pub fn choose_asker(&self, asker: AskerKey, settings: &Settings) -> Choice {
-        if let Some(worker) = self.askers.get(&asker) {
-            return Choice::Use(*worker);
+    /// Hosts that wait for a place already go first.
+    pub fn choose_asker(&self, asker: AskerKey, others_wait: bool, settings: &Settings) -> Choice {
+        match self.askers.get(&asker) {
+            Some(worker) => return Choice::Use(*worker),
+            None if others_wait => return Choice::Wait(Full::House),
+            None => {}
         }
         let asks = |serves| matches!(serves, Serves::ClientHost | Serves::Upstream);
         if self.number(asks) < settings.max_workers.into() {
@@ -645,20 +648,22 @@ mod tests {
         let workers: Vec<_> = hosts[..2]
             .iter()
             .map(|host| {
-                assert_eq!(pool.choose_asker(asker(host), &settings), Choice::Start);
+                assert_eq!(pool.choose_asker(asker(host), false, &settings), Choice::Start);
                 let key = start(&mut pool, Role::Ident, Serves::ClientHost);
                 pool.keep_asker(key, asker(host));
                 pool.assign(key, *host);
                 key
             })
             .collect();
-        assert_eq!(pool.choose_asker(asker(&hosts[0]), &settings), Choice::Use(workers[0]));
-        assert_eq!(pool.choose_asker(asker(&hosts[2]), &settings), Choice::TurnAway(Full::House));
+        assert_eq!(pool.choose_asker(asker(&hosts[0]), false, &settings), Choice::Use(workers[0]));
+        assert_eq!(pool.choose_asker(asker(&hosts[2]), false, &settings), Choice::TurnAway(Full::House));
         pool.release(workers[1], &settings, now);
-        assert_eq!(pool.choose_asker(asker(&hosts[2]), &settings), Choice::StartInstead(workers[1]));
+        assert_eq!(pool.choose_asker(asker(&hosts[2]), false, &settings), Choice::StartInstead(workers[1]));
         let ended = pool.remove(workers[1], now).unwrap().serial;
-        assert_eq!(pool.choose_asker(asker(&hosts[2]), &settings), Choice::Wait(Full::House));
+        assert_eq!(pool.choose_asker(asker(&hosts[2]), false, &settings), Choice::Wait(Full::House));
         pool.reaped(ended);
-        assert_eq!(pool.choose_asker(asker(&hosts[2]), &settings), Choice::Start);
+        let others_wait = [0, 2].map(|host| pool.choose_asker(asker(&hosts[host]), true, &settings));
+        assert_eq!(others_wait, [Choice::Use(workers[0]), Choice::Wait(Full::House)]);
+        assert_eq!(pool.choose_asker(asker(&hosts[2]), false, &settings), Choice::Start);
     }
 }

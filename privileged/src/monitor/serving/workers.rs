@@ -167,9 +167,7 @@ impl Serving {
         self.serve_queue(Instant::now());
         let news = self.awaited.askers.ask_waiting(&mut self.base);
         self.dispatch_all(news);
-        while let Some(key) = self.associations.next_waiting(&self.base) {
-            self.association_ready(key);
-        }
+        self.associations.take_waiting().into_iter().for_each(|key| self.association_ready(key));
         Ok(())
     }
 
