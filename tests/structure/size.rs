@@ -43,7 +43,7 @@ const ROOMS: [Room; 4] = [
         ],
         // Beside those: SOCKS5 and its replies, the addresses of a name tried side by side and in order, limits for hosts,
         // networks and sites, the choice of a worker with its queue, and settings as a table.
-        ceiling: 19_086,
+        ceiling: 19_085,
         goal: Some(8500),
     },
     Room {
@@ -58,7 +58,7 @@ const ROOMS: [Room; 4] = [
             "common/ledger/src",
             "common/lockdown/src",
         ],
-        ceiling: 24_109,
+        ceiling: 24_108,
         goal: None,
     },
 ];
