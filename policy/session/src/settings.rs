@@ -20,10 +20,10 @@ use std::time::Duration;
 impl Settings {
     /// Returns the settings if every value is allowed. An error begins with the name of the setting.
     pub fn checked(self) -> Result<Self, String> {
-        let of_host =
-            self.max_sessions_per_host.filter(|number| *number == 0).map(|_| "max_sessions_per_host");
-        if let Some(name) = self.zero().or(of_host) {
-            return Err(format!("{name}: expected a number from 1, found 0"));
+        let of_host = self.max_sessions_per_host.map(|number| ("max_sessions_per_host", number, 1));
+        let of_host = of_host.filter(|(_, number, least)| number < least);
+        if let Some((name, number, least)) = self.too_small().or(of_host) {
+            return Err(format!("{name}: expected a number from {least}, found {number}"));
         }
         if self.protocols.is_empty() {
             return Err("protocols: expected socks4, socks5 or both, found none".into());

@@ -43,10 +43,10 @@ macro_rules! settings {
         }
 
         impl Settings {
-            /// The first setting that is 0 and may not be.
-            pub(super) fn zero(&self) -> Option<&'static str> {
+            /// The first setting that is less than it may be, with its number and its least one.
+            pub(super) fn too_small(&self) -> Option<(&'static str, u32, u32)> {
                 let numbers = [$($((stringify!($name), u32::from(self.$name), $least),)?)+];
-                numbers.into_iter().find(|(_, number, least)| number < least).map(|(name, ..)| name)
+                numbers.into_iter().find(|(_, number, least)| number < least)
             }
 
             /// The new settings, except that values read only at start keep their current value.
@@ -228,4 +228,31 @@ settings! {
     /// Log lines a second about refused requests of one client host. Further ones are counted, and the number is
     /// logged. Without it one host could fill the log, or use up the rate that syslogd grants to one program.
     max_refusals_logged: u32 = 500, NUMBER, from 1;
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(unreachable_pub, reason = "the items of the macro are public")]
+
+    use super::{NUMBER, YES_OR_NO};
+    use serde::{Deserialize, Serialize};
+
+    settings! {
+        read only at start: cups;
+
+        /// A number whose least one is not 1.
+        cups: u32 = 7, NUMBER, from 5;
+        /// Another setting.
+        milk: bool = true, YES_OR_NO;
+    }
+
+    #[test]
+    fn a_number_that_is_too_small_is_named_with_its_least_one() {
+        let few = Settings { cups: 3, milk: false };
+        assert_eq!(few.too_small(), Some(("cups", 3, 5)));
+        let fixed = few.keep_fixed(Settings::default());
+        assert_eq!(fixed, Settings { cups: 3, milk: true });
+        assert_eq!(fixed.fixed_since_start(&Settings::default()), ["cups"]);
+        assert_eq!(takes("milk"), YES_OR_NO);
+    }
 }
