@@ -1,6 +1,14 @@
 //! SECURITY.md and tests/attacks.md name only tests that exist, and no case of the list of attacks and faults is lost.
+//! SECURITY.md has the numbers of the system calls that there are.
 
 use crate::sources::{files_below, root};
+use sockd::hook::profile::DENIED;
+use sockd::loader::profile::LOADER;
+use sockd::monitor::profile::MONITOR;
+use sockd::spawner::profile::SPAWNER;
+use sockd_common::message::Role;
+use sockd_lockdown::{Row, When};
+use sockd_worker::roles::ROLES;
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -58,4 +66,30 @@ fn every_case_has_a_number_of_its_own_and_numbers_that_are_free_are_named() {
     });
     let gaps: BTreeSet<_> = gaps.filter(|case| !cases.contains(case)).collect();
     assert_eq!(gaps, free, "numbers that are left out, and those that are said to be free");
+}
+
+#[test]
+fn the_table_of_processes_has_the_number_of_calls_of_each() {
+    let document = read("SECURITY.md");
+    let said = |process: &str| -> Option<usize> {
+        let row = document.lines().find(|line| line.starts_with(&format!("| {process}")))?;
+        row.trim_end_matches(" |").rsplit("| ").next()?.split(' ').find_map(|word| word.parse().ok())
+    };
+    let number = |rows: &[Row], is_counted: fn(&Row) -> bool| {
+        rows.iter().filter(|row| is_counted(row)).map(|row| row.name).collect::<BTreeSet<_>>().len()
+    };
+    let allowed = |row: &Row| !matches!(row.when, When::Answer(_));
+    let workers = ROLES.iter().filter(|entry| entry.role != Role::Probe);
+    let workers =
+        workers.map(|entry| (format!("{} worker", entry.role.as_str()), number(entry.profile, allowed)));
+    let others = [("monitor", MONITOR), ("loader", LOADER), ("spawner", SPAWNER)]
+        .map(|(process, rows)| (process.to_owned(), number(rows, allowed)));
+    let hook = ("hook process".to_owned(), number(DENIED, |_| true));
+    let wrong: Vec<_> = workers
+        .chain(others)
+        .chain([hook])
+        .map(|(process, calls)| (said(&process), Some(calls), process))
+        .filter(|(said, calls, _)| said != calls)
+        .collect();
+    assert!(wrong.is_empty(), "said, counted: {wrong:?}");
 }
