@@ -3,6 +3,7 @@
 
 use sockd_tests::host::Host;
 use sockd_tests::sockd::{install_at, installed, program};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -93,6 +94,9 @@ const REFUSED_ANYWAY: [(&str, &[&str]); 4] = [
 /// its own locks. No input from outside has reached it by then.
 const EARLY: usize = 40;
 
+/// The act by which a session worker relays.
+const SPLICE: &str = "splice from a client into a pipe";
+
 /// One line of `--tsv` about an act.
 struct Tried<'a> {
     reading: &'a str,
@@ -179,6 +183,11 @@ fn nothing_that_an_attacker_might_try_is_survived_in_a_workers_place() {
     }
     let user = sums.iter().find(|sum| sum.reading == alone).expect("a reading");
     assert!(user.hits > 5, "the canaries do not notice what reaches them: {}", user.hits);
+
+    // The filter of session workers has to permit this: a probe that does not get so far shows nothing.
+    let splice = tried(&table).filter(|tried| tried.act == SPLICE && tried.outcome == "done");
+    let through: BTreeSet<&str> = splice.map(|tried| tried.reading).collect();
+    assert!(through.is_superset(&["the session filter alone", "the session worker"].into()), "{through:?}");
 
     let quoted = quoted();
     assert_eq!(quoted.len(), sums.len(), "rows of the table in SECURITY.md");

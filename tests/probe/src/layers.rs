@@ -8,7 +8,7 @@ use sockd::process::namespaces::{Ids, World, fork_into};
 use sockd::spawner::world::enter;
 use sockd_lockdown::{self as lockdown, Gid, Row, Uid};
 use sockd_worker::lockdown::lock_down_without_filter;
-use std::io::Write;
+use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 
@@ -50,6 +50,7 @@ struct Passed {
     loose: OwnedFd,
     listener: TcpListener,
     _waiting: TcpStream,
+    pipe: (PipeReader, PipeWriter),
 }
 
 impl Passed {
@@ -59,7 +60,7 @@ impl Passed {
         let (client, channel, loose) = (connection()?, sys::packet_pair(), sys::loose_socket()?);
         // Something to read.
         TcpStream::from(client[1].try_clone()?).write_all(b"x")?;
-        Ok(Self { client, channel, loose, listener, _waiting: waiting })
+        Ok(Self { client, channel, loose, listener, _waiting: waiting, pipe: pipe()? })
     }
 
     fn slot(&self, canary: [u8; 16], victim: usize) -> Slot {
@@ -69,6 +70,7 @@ impl Passed {
             other_end: number(&self.channel.1),
             loose: number(&self.loose),
             listener: number(&self.listener),
+            pipe: number(&self.pipe.1),
             victim,
             monitor: usize::try_from(std::process::id()).unwrap_or(1),
             canary,

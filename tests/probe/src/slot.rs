@@ -199,12 +199,14 @@ fn tell_by<Peer: AsFd>(
     say: impl FnOnce(&Peer, &[u8]) -> io::Result<()>,
 ) -> Option<()> {
     let victim = Victim::start(&|| Ok(())).ok()?;
+    let (_reader, pipe) = io::pipe().ok()?;
     let slot = Slot {
         client: number(&peer),
         channel: usize::try_from(CHANNEL_FD).unwrap_or(3),
         other_end: number(&peer),
         loose: number(&peer),
         listener: number(&peer),
+        pipe: number(&pipe),
         victim: victim.pid(),
         monitor: 1,
         canary: crate::private::canary_at(CANARY_PORT),

@@ -126,13 +126,6 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The second of two descriptor numbers that the kernel has written to this address, which `acts` has made and keeps.
-pub(crate) fn second_of_pair(address: usize) -> usize {
-    // SAFETY: the address is that of an array of two numbers that is never freed.
-    let [_, second] = unsafe { *(address as *const [i32; 2]) };
-    usize::try_from(second).unwrap_or(usize::MAX)
-}
-
 /// Two ends of a SEQPACKET channel.
 pub(crate) fn packet_pair() -> (OwnedFd, OwnedFd) {
     let mut pair = [0; 2];

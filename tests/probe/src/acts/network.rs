@@ -183,11 +183,7 @@ pub(super) const ACTS: &[Row] = &[
     classic("ioctl FIONREAD", |slot| call(libc::SYS_ioctl, &[slot.client, 0x541b, a([0_i32])])),
     act("sendfile", |slot| call(libc::SYS_sendfile, &[slot.client, slot.channel, 0, 0])),
     classic("splice from a client into a pipe", |slot| {
-        let pipe = [0_i32; 2];
-        let place = a(pipe);
-        call(libc::SYS_pipe2, &[place, bits(libc::O_NONBLOCK | libc::O_CLOEXEC)]);
-        let write_end = crate::sys::second_of_pair(place);
-        match call(libc::SYS_splice, &[slot.client, 0, write_end, 0, 1, wide(libc::SPLICE_F_NONBLOCK)]) {
+        match call(libc::SYS_splice, &[slot.client, 0, slot.pipe, 0, 1, wide(libc::SPLICE_F_NONBLOCK)]) {
             // Nothing has been sent yet.
             refused if refused == -i64::from(libc::EAGAIN) => 0,
             answer => answer,

@@ -14,6 +14,8 @@ pub(crate) struct Slot {
     /// either. In a worker's place they are whatever is open, as none can be made there.
     pub loose: usize,
     pub listener: usize,
+    /// The end for writing of a pipe, as a session worker has some: its filter has no call that makes one.
+    pub pipe: usize,
     /// A process of the same user that runs this program too: another worker.
     pub victim: usize,
     /// The process that gives the orders.
