@@ -28,7 +28,7 @@ const ROOMS: [Room; 4] = [
         folders: &["privileged/src", "privileged/ver/src"],
         // Beside the features below: starts where there is less (no root, no namespaces, no user of that name, a container),
         // sockets from a service manager or an inetd, a trial, and errors that say what was expected where.
-        ceiling: 9223,
+        ceiling: 9222,
         goal: Some(4500),
     },
     Room {
@@ -43,7 +43,7 @@ const ROOMS: [Room; 4] = [
         ],
         // Beside those: SOCKS5 and its replies, the addresses of a name tried side by side and in order, limits for hosts,
         // networks and sites, the choice of a worker with its queue, and settings as a table.
-        ceiling: 19_085,
+        ceiling: 19_084,
         goal: Some(8500),
     },
     Room {
@@ -58,7 +58,7 @@ const ROOMS: [Room; 4] = [
             "common/ledger/src",
             "common/lockdown/src",
         ],
-        ceiling: 24_108,
+        ceiling: 24_107,
         goal: None,
     },
 ];

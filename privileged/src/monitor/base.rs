@@ -135,6 +135,7 @@ impl Base {
     ) -> Result<Option<WorkerKey>, NoWorker> {
         let others_wait = !waiting.is_empty();
         let worker = match self.workers.pool.choose_asker(asker, others_wait, &self.config.settings) {
+            Choice::Use(worker) if self.workers.is_full(worker) => return Err(NoWorker),
             Choice::Use(worker) => worker,
             Choice::Start => self.start_asker(asker)?,
             Choice::StartInstead(idle) => {
@@ -155,9 +156,8 @@ impl Base {
     }
 
     fn start_asker(&mut self, asker: AskerKey) -> Result<WorkerKey, NoWorker> {
-        let worker = self.start_worker(asker.role).ok_or(NoWorker)?;
-        self.workers.pool.keep_asker(worker, asker);
-        Ok(worker)
+        let started = self.start_worker(asker.role).ok_or(NoWorker);
+        started.inspect(|worker| self.workers.pool.keep_asker(*worker, asker))
     }
 
     /// Whether a worker has served more than one connection before its user is known, with `isolation: user`.
@@ -179,5 +179,52 @@ impl Base {
     /// Notes that a session, query or lookup of a worker has ended.
     pub fn release_worker(&mut self, worker: WorkerKey) {
         self.workers.release(worker, &self.config.settings, &mut self.reactor);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::options::LogTo;
+    use crate::process::child;
+    use sockd_common::channel::MonitorEnd;
+    use sockd_common::message::Id;
+    use sockd_common::message::ident::ToIdent;
+    use sockd_policy::{IdentMode, Services, parse_conf};
+    use sockd_session::Host;
+
+    /// A base without rules, and the spawner's end of its channel.
+    fn base() -> (Base, OwnedFd) {
+        let (ours, spawner) = child::channel().unwrap();
+        let services = Services::parse(b"");
+        let config = Config {
+            rules: parse_conf(b"", &services, &mut |_| Ok(Vec::new())).unwrap(),
+            routes: None,
+            upstreams: None,
+            services,
+            settings: Settings::default(),
+            ident_default: IdentMode::Off,
+        };
+        let workers = Workers::new(MonitorEnd::new(ours), 1024);
+        let base = Base::new(config, Log::new(LogTo::Stderr), workers, true, Counting::unseen());
+        (base.unwrap(), spawner)
+    }
+
+    /// One that answers what it has not read would else get descriptors without end, which the monitor keeps.
+    #[test]
+    fn a_worker_that_does_not_read_what_it_is_to_ask_gets_no_more_of_it() {
+        const MOST: u32 = 10_000;
+        let (mut base, spawner) = base();
+        let asker =
+            AskerKey { role: Role::Ident, host: Host::of("192.0.2.1".parse().unwrap()), server: None };
+        let asked = |base: &mut Base| base.asker(asker, (), &mut Vec::new()).ok().flatten();
+        let (worker, socket) = (asked(&mut base).unwrap(), Rc::new(spawner));
+        let mut ask = |id| {
+            let question = ToIdent::Ask { id: Id(id), client_port: 1, server_port: 2 };
+            base.tell(worker, &question, Some(Rc::clone(&socket)));
+            asked(&mut base) == Some(worker)
+        };
+        let number = (0..MOST).take_while(|id| ask(*id)).count();
+        assert!((1000..4000).contains(&number), "{number}");
     }
 }
