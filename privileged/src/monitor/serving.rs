@@ -2,6 +2,7 @@
 //! events to sessions, and perform the actions that follow.
 
 mod admitting;
+mod arrivals;
 mod associating;
 mod events;
 mod orders;

@@ -1,44 +1,11 @@
-//! Serves UDP associations: takes events to them and to their flows, and performs the actions that follow.
+//! UDP associations: their sockets, deadlines, workers and flows.
 
-use crate::monitor::associations::Wanted;
 use crate::monitor::base::Heard;
 use crate::monitor::serving::Serving;
-use sockd_common::message::Errno;
 use sockd_common::message::datagram::{FromDatagram, Relayed};
 use sockd_session::session::AssociationDue;
-use sockd_session::{
-    EndCause, Event, FailedCall, Failure, FlowAction, FlowEvent, SessionKey, Violation, WorkerKey,
-};
+use sockd_session::{EndCause, Event, FlowAction, FlowEvent, SessionKey, Violation, WorkerKey};
 use std::collections::VecDeque;
-
-/// The sessions of associations.
-impl Serving {
-    /// Opens an association for a session.
-    pub fn associate(&mut self, key: SessionKey, hint: u16) -> Event {
-        let Self { sessions, associations, base, .. } = self;
-        let gone = || Failure::Call(FailedCall { call: "getsockname", errno: Errno(0) });
-        let wanted = sessions.association(key).ok_or_else(gone);
-        Event::Associated(
-            wanted.and_then(|(flows, client, at)| {
-                associations.open(key, Wanted { flows, client, at, hint }, base)
-            }),
-        )
-    }
-
-    /// Ends an association for its session. Returns the event of its end, if that is known at once.
-    pub fn dissociate(&mut self, key: SessionKey, why: EndCause) -> Option<Event> {
-        self.give_up_all(key);
-        let moved = self.associations.dissociate(key, why, &mut self.base)?;
-        Some(Event::Dissociated(why, moved))
-    }
-
-    /// Tells a session that its association has ended; `open` is what the open flows have moved.
-    pub fn dissociated(&mut self, key: SessionKey, why: EndCause, open: Relayed) {
-        let moved = self.associations.remove(key, open, &mut self.base);
-        self.give_up_all(key);
-        self.dispatch(key, Event::Dissociated(why, moved));
-    }
-}
 
 /// The sockets, deadlines and workers of associations.
 impl Serving {
@@ -81,6 +48,13 @@ impl Serving {
         let key = self.associations.named_by(worker, id)?;
         self.flow_happens(key, event);
         Ok(None)
+    }
+
+    /// Tells a session that its association has ended; `open` is what the open flows have moved.
+    pub fn dissociated(&mut self, key: SessionKey, why: EndCause, open: Relayed) {
+        let moved = self.associations.remove(key, open, &mut self.base);
+        self.give_up_all(key);
+        self.dispatch(key, Event::Dissociated(why, moved));
     }
 }
 

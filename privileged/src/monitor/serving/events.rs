@@ -1,60 +1,13 @@
 //! Takes events to sessions, and performs the actions that follow.
 
-use crate::monitor::base::News;
-use crate::monitor::dial::Caller;
+use crate::monitor::associations::Wanted;
 use crate::monitor::serving::Serving;
-use crate::net::dial::Dialled;
+use sockd_common::message::Errno;
 use sockd_common::message::session::ToSession;
-use sockd_policy::guard::AddressKind;
-use sockd_session::admission::is_own;
-use sockd_session::rtnetlink::Route;
-use sockd_session::session::Candidate;
-use sockd_session::{Action, Arrival, Event, FlowEvent, PortKey, SessionKey, Waiter, seconds};
-use std::net::{IpAddr, SocketAddr};
+use sockd_session::{Action, EndCause, Event, FailedCall, Failure, SessionKey, Waiter, seconds};
 use std::time::Instant;
 
-/// The events of sessions and of all that they wait for.
 impl Serving {
-    pub(super) fn dialled(&mut self, dialled: Option<(Caller, Dialled)>) {
-        let Some((caller, dialled)) = dialled else { return };
-        match caller {
-            Caller::Session(waiter) => {
-                let arrival = self.sessions.dialled(waiter, dialled, self.base.counting);
-                self.dispatch_all(Some((waiter, arrival)));
-            }
-            Caller::Lookup(key, record) => {
-                self.awaited.resolver.dialled(key, record, dialled, &mut self.base);
-            }
-            Caller::Query(key) => {
-                let news = self.awaited.askers.dialled(key, dialled, &mut self.base);
-                self.dispatch_all(news);
-            }
-        }
-    }
-
-    /// Accepts a connection to the port of a BIND.
-    pub(super) fn port_ready(&mut self, key: PortKey) {
-        let Some((waiter, accepted)) = self.awaited.bind_ports.accept(key, &mut self.base) else { return };
-        let accepted = accepted.map(|(server, peer)| {
-            self.sessions.keep_peer(waiter, Some(server));
-            peer
-        });
-        self.dispatch_all(Some((waiter, Arrival::Accepted(accepted))));
-    }
-
-    pub(super) fn dispatch_all(&mut self, news: impl IntoIterator<Item = News>) {
-        for (Waiter { session, key }, arrival) in news {
-            if let Some(entry) = self.sessions.get_mut(session) {
-                entry.has_come(key, &arrival);
-            }
-            if key.is_of_flow() {
-                self.flow_happens(session, FlowEvent::Arrived(key, arrival));
-            } else {
-                self.dispatch(session, Event::Arrived(key, arrival));
-            }
-        }
-    }
-
     /// Takes an event to its session and performs the actions that follow, until there are none.
     pub(super) fn dispatch(&mut self, key: SessionKey, event: Event) {
         let (mut next, mut further) = (Some(event), std::mem::take(&mut self.further));
@@ -115,21 +68,22 @@ impl Serving {
         None
     }
 
-    /// Classifies addresses for this host.
-    pub(super) fn classify(&mut self, addresses: &[IpAddr], port: u16) -> Arrival {
-        let now = Instant::now();
-        self.routing.hear_changes();
-        let candidate = |address: &IpAddr| {
-            let Route { kind, source } =
-                self.routing.classify(*address, &self.base.config.settings.nat64_prefixes);
-            Candidate {
-                address: *address,
-                kind,
-                own_listener: is_own(&self.clients.own, *address, port, kind == AddressKind::Local),
-                unreachable: self.unreachable.contains(SocketAddr::new(*address, port), now),
-                source,
-            }
-        };
-        Arrival::Classified(addresses.iter().map(candidate).collect())
+    /// Opens an association for a session.
+    fn associate(&mut self, key: SessionKey, hint: u16) -> Event {
+        let Self { sessions, associations, base, .. } = self;
+        let gone = || Failure::Call(FailedCall { call: "getsockname", errno: Errno(0) });
+        let wanted = sessions.association(key).ok_or_else(gone);
+        Event::Associated(
+            wanted.and_then(|(flows, client, at)| {
+                associations.open(key, Wanted { flows, client, at, hint }, base)
+            }),
+        )
+    }
+
+    /// Ends an association for its session. Returns the event of its end, if that is known at once.
+    fn dissociate(&mut self, key: SessionKey, why: EndCause) -> Option<Event> {
+        self.give_up_all(key);
+        let moved = self.associations.dissociate(key, why, &mut self.base)?;
+        Some(Event::Dissociated(why, moved))
     }
 }

@@ -9,12 +9,16 @@ use crate::net::connection::{Answers, before_relay};
 use crate::net::dial::Dial;
 use crate::net::sockets::own_address;
 use sockd_common::message::session::{Handshake, ToSession};
+use sockd_policy::guard::AddressKind;
+use sockd_session::admission::is_own;
 use sockd_session::checks::Login;
 use sockd_session::limits::lines::Line;
 use sockd_session::pool::Verified;
 use sockd_session::pool::choice::Settled;
+use sockd_session::rtnetlink::Route;
+use sockd_session::session::Candidate;
 use sockd_session::{Arrival, Limit, SessionKey, Task, WaitKey, Waiter};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -67,6 +71,24 @@ impl Serving {
             Task::Settle(user, handshake) => self.settle(waiter, &user, handshake)?,
         };
         begun.map(|held| self.sessions.hold(waiter, held)).err()
+    }
+
+    /// Classifies addresses for this host.
+    fn classify(&mut self, addresses: &[IpAddr], port: u16) -> Arrival {
+        let now = Instant::now();
+        self.routing.hear_changes();
+        let candidate = |address: &IpAddr| {
+            let Route { kind, source } =
+                self.routing.classify(*address, &self.base.config.settings.nat64_prefixes);
+            Candidate {
+                address: *address,
+                kind,
+                own_listener: is_own(&self.clients.own, *address, port, kind == AddressKind::Local),
+                unreachable: self.unreachable.contains(SocketAddr::new(*address, port), now),
+                source,
+            }
+        };
+        Arrival::Classified(addresses.iter().map(candidate).collect())
     }
 
     fn dial(&mut self, waiter: Waiter, dial: Dial) -> Result<Held, Arrival> {
