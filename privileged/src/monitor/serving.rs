@@ -7,6 +7,7 @@ mod associating;
 mod events;
 mod orders;
 mod tasks;
+mod violations;
 mod workers;
 
 use crate::hook::handle::Hook;
@@ -59,6 +60,8 @@ pub struct Serving {
     pub status: Status,
     /// The control socket.
     pub control: Control,
+    /// Workers that have been blamed for a violation, by their serial numbers: they are to be ended.
+    condemned: Vec<u32>,
     /// Whether all new clients begin with workers that serve nobody else, whether they are asked for a password or not.
     begin_alone: bool,
     /// Empty memory for the events that follow from one.
@@ -84,6 +87,7 @@ impl Serving {
             hook,
             status: Status::default(),
             control: Control::default(),
+            condemned: Vec::new(),
             further: VecDeque::new(),
         };
         let reactor = &serving.base.reactor;
@@ -107,7 +111,7 @@ impl Serving {
     pub fn ready(&mut self, token: Token) -> Result<(), String> {
         match token {
             Token::Listener(place) => self.accept(place),
-            Token::Spawner => return self.hear_spawner(),
+            Token::Spawner => self.hear_spawner()?,
             Token::Hook => self.hear_hook(),
             Token::Routes => self.routing.hear_changes(),
             Token::Worker(key) => self.hear_worker(key),
@@ -123,6 +127,7 @@ impl Serving {
             Token::Controller(key) => self.hear_orders(key),
             _ => {}
         }
+        self.end_condemned();
         Ok(())
     }
 
@@ -152,6 +157,7 @@ impl Serving {
         self.start_spares(if keep_spares { wanted } else { 0 });
         let Base { counts, counting, .. } = &mut self.base;
         counting.associations(counts.in_all(Resource::Association), counts.in_all(Resource::Flow));
+        self.end_condemned();
     }
 
     /// Handles a deadline that has passed.
@@ -167,13 +173,17 @@ impl Serving {
                 None => self.dispatch(key, Event::Deadline),
             },
             Token::Worker(key) => self.worker_due(key, now),
-            Token::Association(key) => self.association_due(key),
+            Token::Association(key) => {
+                let news = self.association_due(key);
+                self.dispatch_all(news);
+            }
             Token::Status(place) => self.status.resume(place, &self.base.reactor),
             Token::Control => self.control.resume(&self.base.reactor),
             Token::Controller(key) => self.control.close(key, &mut self.base.reactor),
             Token::Header(key) => self.header_ready(key),
             _ => {}
         }
+        self.end_condemned();
     }
 
     /// Applies new rules, routes and settings. A trial runs no commands.
@@ -233,6 +243,17 @@ impl Serving {
         self.tell_all(|| Event::WorkerLost);
         let late = Instant::now().checked_add(seconds(3600));
         late.into_iter().for_each(|late| self.base.log.catch_up(late));
+    }
+
+    fn hear_spawner(&mut self) -> Result<(), String> {
+        while let Some((serial, how)) = self.base.workers.hear_spawner()? {
+            self.worker_ended(serial, how);
+        }
+        self.serve_queue(Instant::now());
+        let news = self.awaited.askers.ask_waiting(&mut self.base);
+        self.dispatch_all(news);
+        self.associations.take_waiting().into_iter().for_each(|key| self.association_ready(key));
+        Ok(())
     }
 
     fn hear_hook(&mut self) {

@@ -1,6 +1,6 @@
 //! UDP associations: their sockets, deadlines, workers and flows.
 
-use crate::monitor::base::Heard;
+use crate::monitor::base::{Heard, News};
 use crate::monitor::serving::Serving;
 use sockd_common::message::datagram::{FromDatagram, Relayed};
 use sockd_session::session::AssociationDue;
@@ -16,19 +16,22 @@ impl Serving {
         }
     }
 
-    /// Handles the deadline of an association.
-    pub fn association_due(&mut self, key: SessionKey) {
-        match self.associations.overdue(key) {
-            Some(AssociationDue::Over(why)) => self.dissociated(key, why, Relayed::default()),
-            Some(AssociationDue::Owed(worker)) => {
-                self.violation(worker, "an association is not ended when it has to be");
+    /// Handles the deadline of an association. Returns what a flow waits for, if that has failed.
+    pub fn association_due(&mut self, key: SessionKey) -> Option<News> {
+        match self.associations.overdue(key)? {
+            AssociationDue::Over(why) => self.dissociated(key, why, Relayed::default()),
+            AssociationDue::Owed(worker) => {
+                self.condemn(worker, "an association is not ended when it has to be");
             }
-            Some(AssociationDue::Flows(late)) => match self.unasked(key, |wait| late.contains(&wait)) {
-                Some(news) => self.dispatch_all([news]),
-                None => self.flow_happens(key, FlowEvent::Due),
-            },
-            None => {}
+            AssociationDue::Flows(late) => {
+                let news = self.unasked(key, |wait| late.contains(&wait));
+                if news.is_none() {
+                    self.flow_happens(key, FlowEvent::Due);
+                }
+                return news;
+            }
         }
+        None
     }
 
     /// Takes a message of a datagram worker.
@@ -69,7 +72,7 @@ impl Serving {
                     events
                         .extend(actions.into_iter().filter_map(|action| self.perform_for_flow(key, action)));
                 }
-                Err((worker, Violation(what))) => return self.violation(worker, what),
+                Err((worker, Violation(what))) => return self.condemn(worker, what),
             }
         }
     }

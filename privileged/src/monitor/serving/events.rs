@@ -63,7 +63,7 @@ impl Serving {
                 self.give_up_all(key);
                 self.sessions.remove(key, &mut self.base);
             }
-            Action::Violation(what) => self.violation(worker, what),
+            Action::Violation(what) => self.condemn(worker, what),
         }
         None
     }

@@ -198,14 +198,14 @@ impl Serving {
     }
 
     /// Gives the client of a worker that has ended to the worker of its user.
-    pub(super) fn go_on(&mut self, ended: u32) {
-        let Some((waiter, handshake)) = self.awaited.handovers.remove(&ended) else { return };
+    pub(super) fn go_on(&mut self, ended: u32) -> Option<News> {
+        let (waiter, handshake) = self.awaited.handovers.remove(&ended)?;
         if let Some(entry) = self.sessions.get_mut(waiter.session)
             && let Some(client) = entry.client.clone()
         {
             let serve = ToSession::Serve { id: waiter.session.id(), handshake };
             self.base.tell(entry.worker, &serve, Some(client));
         }
-        self.dispatch_all(Some((waiter, Arrival::Settled)));
+        Some((waiter, Arrival::Settled))
     }
 }

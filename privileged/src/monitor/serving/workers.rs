@@ -51,8 +51,9 @@ impl Serving {
         };
         match heard {
             Ok(news) => self.dispatch_all(news),
-            Err(Violation(what)) => self.violation(worker, what),
+            Err(Violation(what)) => self.condemn(worker, what),
         }
+        self.end_condemned();
         self.check_passwords();
     }
 
@@ -111,20 +112,21 @@ impl Serving {
 
     /// Kills a worker that has sent something that it cannot honestly send, and logs it.
     pub(super) fn violation(&mut self, worker: WorkerKey, what: &str) {
-        let Some(lost) = self.lost(worker) else { return };
-        self.blame(&lost, what);
-        self.take_out(worker, None);
+        self.condemn(worker, what);
+        self.end_condemned();
     }
 
-    pub(super) fn blame(&mut self, lost: &Lost, what: &str) {
-        self.base.counting.violated(lost.role);
-        lost.client.into_iter().for_each(|host| self.clients.admission.violated(host, Instant::now()));
-        self.base.log.err(&format!("violation by {}: {what}; killed", lost.what));
+    /// Ends the workers that have been blamed.
+    pub(super) fn end_condemned(&mut self) {
+        while let Some(serial) = self.condemned.pop() {
+            let worker = self.base.workers.pool.by_serial(serial);
+            worker.into_iter().for_each(|worker| self.take_out(worker, None));
+        }
     }
 
     /// Ends a worker that is of no use, and logs why.
     fn end_worker(&mut self, worker: WorkerKey, why: &str) {
-        let Some(Lost { what, role, .. }) = self.lost(worker) else { return };
+        let Some((_, Lost { what, role, .. })) = self.lost(worker) else { return };
         self.base.counting.died(role, DeathCause::Unfit);
         self.base.log.err(&format!("{what} ended: {why}"));
         self.take_out(worker, None);
@@ -132,15 +134,9 @@ impl Serving {
 
     /// Takes out a worker that is gone. The line that says why waits for the spawner's message.
     fn worker_gone(&mut self, worker: WorkerKey) {
-        if let Some(lost) = self.lost(worker) {
+        if let Some((_, lost)) = self.lost(worker) {
             self.take_out(worker, Some(lost));
         }
-    }
-
-    /// The words for the log about a worker that is taken out, and the client to blame.
-    fn lost(&self, worker: WorkerKey) -> Option<Lost> {
-        let found = self.base.workers.pool.workers.get(worker)?;
-        Some(Lost { what: found.describe(), client: found.only_client(), role: found.role })
     }
 
     /// Takes a worker out of service, and ends everything that depends on it.
@@ -160,18 +156,7 @@ impl Serving {
         self.base.workers.retire(worker, lost, &mut self.base.reactor);
     }
 
-    pub(super) fn hear_spawner(&mut self) -> Result<(), String> {
-        while let Some((serial, how)) = self.base.workers.hear_spawner()? {
-            self.worker_ended(serial, how);
-        }
-        self.serve_queue(Instant::now());
-        let news = self.awaited.askers.ask_waiting(&mut self.base);
-        self.dispatch_all(news);
-        self.associations.take_waiting().into_iter().for_each(|key| self.association_ready(key));
-        Ok(())
-    }
-
-    fn worker_ended(&mut self, serial: u32, how: Ending) {
+    pub(super) fn worker_ended(&mut self, serial: u32, how: Ending) {
         // Its messages from before its end still count. After as many as its channel can hold it is gone, and its place
         // may be taken by another.
         for _ in 0..DRAIN_READS {
@@ -180,7 +165,8 @@ impl Serving {
         }
         let key = self.base.workers.pool.by_serial(serial);
         key.into_iter().for_each(|key| self.worker_gone(key));
-        self.go_on(serial);
+        let news = self.go_on(serial);
+        self.dispatch_all(news);
         let Some(Lost { what, client, role }) = self.base.workers.reap(serial) else { return };
         self.base.counting.died(role, how.cause());
         match how {
