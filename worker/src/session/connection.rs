@@ -13,10 +13,11 @@
 //! acknowledged every byte and the FIN, so that a session counts as long as the kernel holds bytes of it. Linux shows
 //! the last acknowledgement in getpeername(2), which says ENOTCONN from then on (state CLOSE, net/ipv4/af_inet.c).
 
-mod control;
-
 use super::handshake::{Handshake, LONGEST, Step};
-use super::socket::{Secret, Side, acknowledged, end_stream, number, pending_error, take, token};
+use super::paced::{PacedFlow, PacedQueue};
+use super::socket::{
+    Dropped, Secret, Side, acknowledged, drop_input, end_stream, number, pending_error, take, token,
+};
 use crate::event::Epoll;
 use crate::relay::{Fault, Flow, Mover, Turn};
 use crate::socks::Reply;
@@ -27,7 +28,6 @@ use sockd_common::message::auth::Credentials;
 use sockd_common::message::request::{Command, RefusalReason, Request};
 use sockd_common::message::session::{CloseReason, Protocols};
 use sockd_common::message::{self, Id};
-use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -38,6 +38,9 @@ pub(crate) const REFUSED_LIMIT: u32 = 2;
 
 /// The most bytes that a client may send in that time.
 const REFUSED_BYTES: usize = 64 << 10;
+
+/// The most bytes that a client may send on the connection of UDP ASSOCIATE.
+const CONTROL_BYTES: usize = 4096;
 
 /// The events that every socket is watched for at first, edge-triggered. A socket that has had no room to send is
 /// watched for room too.
@@ -91,19 +94,6 @@ pub(crate) struct Shared<'a> {
     /// In milliseconds since the same start.
     pub(crate) now_ms: u32,
     pub(crate) paced: &'a mut PacedQueue,
-}
-
-/// Flows that wait for the next millisecond, in the order in which they began to.
-pub(crate) type PacedQueue = VecDeque<PacedFlow>;
-
-/// A flow that coalesces small pieces.
-#[derive(Debug)]
-pub(crate) struct PacedFlow {
-    pub(crate) since_ms: u32,
-    pub(crate) slot: usize,
-    pub(crate) id: Id,
-    /// The peer whose bytes they are.
-    pub(crate) source: Side,
 }
 
 /// The next task of the worker.
@@ -185,9 +175,9 @@ impl Connection {
             Phase::Negotiating => self.negotiate(shared),
             Phase::Verifying => self.wait_for_verdict(Command::Connect),
             Phase::Deciding(command) => self.wait_for_verdict(*command),
-            Phase::Refused(why, budget) => self.drop_input(*why, *budget),
+            Phase::Refused(why, budget) => self.await_close(*why, *budget),
             Phase::Relaying => self.relay(shared),
-            Phase::Associated(left) => self.watch_control(*left),
+            Phase::Associated(left) => self.await_end(*left),
             Phase::Leaving(why) => self.leave(*why),
         }
     }
@@ -247,10 +237,7 @@ impl Connection {
 
     /// The credentials are accepted: the request comes next. `None` if none wait for this.
     pub(crate) fn verified(&mut self, shared: &mut Shared<'_>) -> Option<Next> {
-        match self.phase {
-            Phase::Verifying => {}
-            _ => return None,
-        }
+        let Phase::Verifying = self.phase else { return None };
         let reply = self.handshake.verified();
         if let Err(errno) = self.reply(reply) {
             return Some(Next::End(CloseReason::ClientGone(number(errno))));
@@ -297,16 +284,41 @@ impl Connection {
 
     /// Sends the first reply to a BIND. `None` if it is not due.
     pub(crate) fn listening(&mut self, address: SocketAddr) -> Option<Next> {
-        match self.phase {
-            // The client's FIN may have come with the last piece of the request, and so in no event of its own.
-            Phase::Deciding(command @ Command::Bind) => Some(match self.wait_for_verdict(command) {
-                Next::Wait => match self.reply(self.handshake.granted(address)) {
-                    Ok(()) => Next::Wait,
-                    Err(errno) => Next::End(CloseReason::ClientGone(number(errno))),
-                },
-                end => end,
-            }),
-            _ => None,
+        let Phase::Deciding(command @ Command::Bind) = self.phase else { return None };
+        Some(self.grant(command, address))
+    }
+
+    /// Grants a UDP ASSOCIATE: the client may send datagrams to this address. `None` if no such request waits for this.
+    pub(crate) fn associated(&mut self, address: SocketAddr) -> Option<Next> {
+        let Phase::Deciding(command @ Command::Associate) = self.phase else { return None };
+        self.up.source_ready = true;
+        Some(match self.grant(command, address) {
+            Next::Wait => self.await_end(CONTROL_BYTES),
+            end => end,
+        })
+    }
+
+    fn grant(&mut self, command: Command, address: SocketAddr) -> Next {
+        // The client's FIN may have come with the last piece of the request, and so in no event of its own.
+        match self.wait_for_verdict(command) {
+            Next::Wait => match self.reply(self.handshake.granted(address)) {
+                Ok(()) => Next::Wait,
+                Err(errno) => Next::End(CloseReason::ClientGone(number(errno))),
+            },
+            end => end,
+        }
+    }
+
+    /// Drops bytes of a client whose datagrams are relayed by another worker, until it closes: the end of its connection
+    /// ends the association (RFC 1928, section 7).
+    fn await_end(&mut self, left: usize) -> Next {
+        match drop_input(&self.client, &mut self.up.source_ready, left) {
+            Dropped::Left(left) => {
+                self.phase = Phase::Associated(left);
+                Next::Wait
+            }
+            Dropped::Closed | Dropped::TooMany => Next::End(CloseReason::Finished),
+            Dropped::Failed(errno) => Next::End(CloseReason::ClientGone(number(errno))),
         }
     }
 
@@ -337,22 +349,19 @@ impl Connection {
         end_stream(&self.client);
         self.refused_at = shared.now;
         self.up.source_ready = true;
-        self.drop_input(closed, REFUSED_BYTES)
+        self.await_close(closed, REFUSED_BYTES)
     }
 
-    /// Reads and drops further bytes of a refused client, until it closes.
-    fn drop_input(&mut self, why: CloseReason, mut budget: usize) -> Next {
-        let mut bytes = [0; 4096];
-        while self.up.source_ready {
-            match recv(&self.client, &mut bytes, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return self.leave(why),
-                Ok((length, _)) if length < budget => budget = budget.saturating_sub(length),
-                Err(Errno::AGAIN) => self.up.source_ready = false,
-                _ => return Next::End(why),
+    /// Drops further bytes of a refused client, until it closes.
+    fn await_close(&mut self, why: CloseReason, budget: usize) -> Next {
+        match drop_input(&self.client, &mut self.up.source_ready, budget) {
+            Dropped::Left(budget) => {
+                self.phase = Phase::Refused(why, budget);
+                Next::Wait
             }
+            Dropped::Closed => self.leave(why),
+            Dropped::TooMany | Dropped::Failed(_) => Next::End(why),
         }
-        self.phase = Phase::Refused(why, budget);
-        Next::Wait
     }
 
     /// Grants the request: sends the reply, and relays from now on. `None` if no request waits for this.

@@ -5,6 +5,7 @@
 
 mod connection;
 pub mod handshake;
+mod paced;
 mod socket;
 
 use crate::event::Epoll;
@@ -13,7 +14,8 @@ use crate::outbox::{Incoming, Outbox};
 use crate::relay::Mover;
 use crate::relay::pipes::Pool;
 use crate::{Ending, lockdown};
-use connection::{Connection, Next, PacedFlow, PacedQueue, REFUSED_LIMIT, Shared};
+use connection::{Connection, Next, REFUSED_LIMIT, Shared};
+use paced::{PacedFlow, PacedQueue};
 use rustix::event::epoll::{Event, EventFlags};
 use slab::Slab;
 use sockd_common::message::request::RefusalReason;

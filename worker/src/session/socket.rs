@@ -73,3 +73,29 @@ pub(super) fn take(client: &OwnedFd, mut length: usize) -> Result<(), Errno> {
     }
     Ok(())
 }
+
+/// The outcome of dropping bytes of a client that mean nothing.
+pub(super) enum Dropped {
+    /// Nothing more is there. So many bytes may still come.
+    Left(usize),
+    Closed,
+    TooMany,
+    Failed(Errno),
+}
+
+/// Drops what a client has sent, `left` bytes at most. `ready` says whether something may be there.
+pub(super) fn drop_input(client: &OwnedFd, ready: &mut bool, mut left: usize) -> Dropped {
+    let mut bytes = [0; 4096];
+    while *ready {
+        match recv(client, &mut bytes, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => return Dropped::Closed,
+            Ok((length, _)) => match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => return Dropped::TooMany,
+            },
+            Err(Errno::AGAIN) => *ready = false,
+            Err(errno) => return Dropped::Failed(errno),
+        }
+    }
+    Dropped::Left(left)
+}
