@@ -19,13 +19,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Control {
     door: Option<Door>,
-    connected: Slots<Connected, 'o'>,
-}
-
-#[derive(Debug)]
-struct Connected {
-    socket: OwnedFd,
-    caller: Caller,
+    connected: Slots<(OwnedFd, Caller), 'o'>,
 }
 
 impl Control {
@@ -49,7 +43,7 @@ impl Control {
             if self.connected.len() >= MOST || reactor.watch(&socket, token, EventFlags::IN).is_err() {
                 continue;
             }
-            self.connected.insert(Connected { socket, caller });
+            self.connected.insert((socket, caller));
             reactor.set_deadline(token, Instant::now().checked_add(SILENCE));
         }
     }
@@ -67,8 +61,7 @@ impl Control {
 
     /// The sender of the next packet, with its order if it is one; `None` if no packet is there.
     pub fn hear(&mut self, key: ControllerKey, reactor: &mut Reactor) -> Option<(Caller, Option<Order>)> {
-        let Connected { socket, caller } = self.connected.get(key)?;
-        let caller = *caller;
+        let &(ref socket, caller) = self.connected.get(key)?;
         let mut packet = [0; ORDER];
         match recv(socket, &mut packet, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
             Ok((read, length)) if length > 0 => {
@@ -85,9 +78,8 @@ impl Control {
 
     /// Sends an answer. A caller that does not fetch its answers is closed once there is no room for more.
     pub fn answer(&mut self, key: ControllerKey, answer: Answer, reactor: &mut Reactor) {
-        let sent = self.connected.get(key).map(|connected| {
-            send(&connected.socket, &answer.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
-        });
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let sent = self.connected.get(key).map(|(socket, _)| send(socket, &answer.encode(), flags));
         if let Some(Err(_)) = sent {
             self.close(key, reactor);
         }

@@ -73,11 +73,8 @@ impl Serving {
         let Self { sessions, associations, base, .. } = self;
         let gone = || Failure::Call(FailedCall { call: "getsockname", errno: Errno(0) });
         let wanted = sessions.association(key).ok_or_else(gone);
-        Event::Associated(
-            wanted.and_then(|(flows, client, at)| {
-                associations.open(key, Wanted { flows, client, at, hint }, base)
-            }),
-        )
+        let open = |(flows, client, at)| associations.open(key, Wanted { flows, client, at, hint }, base);
+        Event::Associated(wanted.and_then(open))
     }
 
     /// Ends an association for its session. Returns the event of its end, if that is known at once.
