@@ -21,9 +21,13 @@ fn largest_circle(sources: &[Source]) -> BTreeSet<String> {
         let targets = module.named.iter().filter_map(|named| modules.file_of(named));
         (path, targets.filter(|target| target != path && !target.is_empty()).collect())
     });
-    let arrows: BTreeMap<&Path, BTreeSet<Path>> = arrows.filter(|(path, _)| !path.is_empty()).collect();
+    largest_of(&arrows.filter(|(path, _)| !path.is_empty()).collect())
+}
+
+/// The largest circle of arrows between files.
+pub(crate) fn largest_of(arrows: &BTreeMap<&Path, BTreeSet<Path>>) -> BTreeSet<String> {
     let reached: BTreeMap<&Path, BTreeSet<&Path>> =
-        arrows.keys().map(|path| (*path, reached_from(path, &arrows))).collect();
+        arrows.keys().map(|path| (*path, reached_from(path, arrows))).collect();
     let circle = |path: &&Path| -> BTreeSet<String> {
         let others = reached.get(path).into_iter().flatten();
         let back = others.filter(|other| reached.get(**other).is_some_and(|back| back.contains(path)));

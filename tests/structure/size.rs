@@ -20,7 +20,8 @@ const ROOMS: [Room; 4] = [
     Room {
         name: "the process that serves as the monitor",
         folders: &["privileged/src/monitor"],
-        ceiling: 3474,
+        // Of these 23 are imports and results of files that call each other downwards alone.
+        ceiling: 3497,
         goal: Some(2500),
     },
     Room {
@@ -28,7 +29,7 @@ const ROOMS: [Room; 4] = [
         folders: &["privileged/src", "privileged/ver/src"],
         // Beside the features below: starts where there is less (no root, no namespaces, no user of that name, a container),
         // sockets from a service manager or an inetd, a trial, and errors that say what was expected where.
-        ceiling: 9222,
+        ceiling: 9245,
         goal: Some(4500),
     },
     Room {
@@ -43,7 +44,7 @@ const ROOMS: [Room; 4] = [
         ],
         // Beside those: SOCKS5 and its replies, the addresses of a name tried side by side and in order, limits for hosts,
         // networks and sites, the choice of a worker with its queue, and settings as a table.
-        ceiling: 19_084,
+        ceiling: 19_107,
         goal: Some(8500),
     },
     Room {
@@ -58,7 +59,7 @@ const ROOMS: [Room; 4] = [
             "common/ledger/src",
             "common/lockdown/src",
         ],
-        ceiling: 24_107,
+        ceiling: 24_130,
         goal: None,
     },
 ];
@@ -84,7 +85,7 @@ const FEATURES: [Feature; 8] = [
             "privileged/src/monitor/sessions/association.rs",
             "privileged/src/net/datagram.rs",
         ],
-        ceilings: [361, 1021],
+        ceilings: [343, 1003],
     },
     Feature {
         name: "users: passwords, their checks, and who goes to whose worker",
@@ -131,7 +132,7 @@ const FEATURES: [Feature; 8] = [
             "privileged/src/start/counters.rs",
             "privileged/src/start/doors.rs",
         ],
-        ceilings: [284, 2104],
+        ceilings: [277, 2097],
     },
     Feature {
         name: "takeovers",
@@ -145,7 +146,7 @@ const FEATURES: [Feature; 8] = [
             "privileged/src/start/taken.rs",
             "privileged/src/takeover",
         ],
-        ceilings: [140, 926],
+        ceilings: [140, 925],
     },
     Feature {
         name: "balancers: PROXY headers",
