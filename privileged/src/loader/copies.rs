@@ -21,7 +21,7 @@ pub struct SystemFiles {
 
 impl SystemFiles {
     /// The files into which the loader copies, before anything is asked.
-    pub(super) fn new(copy_of_conf: File, copy_of_hosts: File) -> Self {
+    pub fn new(copy_of_conf: File, copy_of_hosts: File) -> Self {
         Self { copy_of_conf, copy_of_hosts, conf: ResolvConf::unread(), untold: [true; 2] }
     }
 

@@ -26,7 +26,7 @@ pub type News = (Waiter, Arrival);
 /// The outcome of a worker's message.
 pub type Heard = Result<Option<News>, Violation>;
 
-/// No worker exists and none may be started.
+/// No worker exists and none may be started, or the one that exists does not read its questions.
 #[derive(Debug)]
 pub struct NoWorker;
 

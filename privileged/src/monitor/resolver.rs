@@ -148,9 +148,11 @@ impl Resolver {
         }
     }
 
+    /// Gives the resolver a socket, if there is one. A resolver that asks and does not read would else have as many wait
+    /// here as there may be lookups.
     fn give_socket(&self, key: LookupKey, record: RecordType, socket: Option<OwnedFd>, base: &mut Base) {
-        let id = key.id();
-        match socket {
+        let (id, worker) = (key.id(), self.sole.worker());
+        match socket.filter(|_| worker.is_some_and(|worker| !base.workers.is_full(worker))) {
             Some(socket) => self.tell(&ToResolver::Socket { id, record }, Some(socket), base),
             None => self.tell(&ToResolver::NoSocket { id, record }, None, base),
         };
@@ -195,5 +197,34 @@ fn told(key: LookupKey, ended: Ended, answer: Answer, base: &mut Base) -> Option
 fn cancel_dials(key: LookupKey, dials: NameserverDials, base: &mut Base) {
     for (record, dial) in dials {
         base.dials.cancel(dial, Caller::Lookup(key, record), &mut base.reactor);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::tests::crowded;
+    use rustix::fs::{MemfdFlags, memfd_create};
+    use std::io::{ErrorKind, Read};
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_resolver_that_does_not_read_gets_no_more_sockets() {
+        let (mut base, _, _spawner) = crowded();
+        let file = || memfd_create(c"", MemfdFlags::CLOEXEC).unwrap();
+        let mut resolver = Resolver::new(SystemFiles::new(file().into(), file().into()));
+        resolver.start(&mut base);
+        let (worker, any) = (resolver.sole.worker().unwrap(), Rc::new(file()));
+        let give = |base: &mut Base| {
+            let (socket, peer) = UnixStream::pair().unwrap();
+            peer.set_nonblocking(true).unwrap();
+            resolver.give_socket(LookupKey::new(0), RecordType::A, Some(socket.into()), base);
+            (&peer).read(&mut [0]).map_err(|error| error.kind())
+        };
+        assert_eq!(give(&mut base), Err(ErrorKind::WouldBlock), "it is on its way");
+        while !base.workers.is_full(worker) {
+            base.tell(worker, &ToResolver::Hosts, Some(Rc::clone(&any)));
+        }
+        assert_eq!(give(&mut base), Ok(0), "it is closed");
     }
 }
