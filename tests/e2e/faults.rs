@@ -9,14 +9,13 @@ use sockd_tests::host::{Host, SYSLOG_SOCKET};
 use sockd_tests::identd::Identd;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
-use sockd_tests::procfs::{Process, holders};
+use sockd_tests::procfs::Process;
 use sockd_tests::site::{CLIENT, NAMESERVER, SERVER, Site};
 use sockd_tests::sockd::{PERMIT_ALL, Start};
 use sockd_tests::socks::{GRANTED, PROXY, Reply, Request, ask, granted, is_granted, send_to};
 use sockd_tests::syslog::Syslog;
 use sockd_tests::wait::until_true;
 use std::io::Read;
-use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
@@ -170,30 +169,6 @@ fn a_lookup_under_way_is_refused_when_the_resolver_dies() {
     let dns = Nameserver::start(&site.server, |_| Answer::Silence);
     let lab = Lab::new_at(site);
     let mut line = send_to(&lab.site.client, PROXY, &Request::connect_name("www.example.net", 7));
-    until_true("a question", || !dns.asked().is_empty());
-    for resolver in lab.sockd.workers("resolver") {
-        send(resolver, Signal::SIGKILL);
-    }
-    assert_eq!(Reply::read(&mut line), Reply::with(91));
-}
-
-/// The monitor hears of the request and of the resolver's end in one turn, in that order.
-#[test]
-fn a_lookup_that_a_dying_resolver_has_not_read_is_asked_of_the_next_one_and_of_no_third() {
-    let site = Site::new();
-    site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\n"));
-    let dns = Nameserver::start(&site.server, |_| Answer::Silence);
-    let lab = Lab::new_at(site);
-    until_true("a resolver", || !lab.sockd.workers("resolver").is_empty());
-    let resolver = lab.sockd.workers("resolver")[0];
-    let mut line = Line::dial(&lab.site.client, PROXY);
-    let SocketAddr::V4(client) = line.local() else { panic!("an IPv4 client") };
-    until_true("a worker", || !holders(&lab.site.gateway, client, &lab.sockd.family()).is_empty());
-    lab.sockd.signal(Signal::SIGSTOP);
-    line.send(Request::connect_name("www.example.net", 7).bytes());
-    std::thread::sleep(Duration::from_millis(200));
-    send(resolver, Signal::SIGKILL);
-    lab.sockd.signal(Signal::SIGCONT);
     until_true("a question", || !dns.asked().is_empty());
     for resolver in lab.sockd.workers("resolver") {
         send(resolver, Signal::SIGKILL);

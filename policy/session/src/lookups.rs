@@ -34,8 +34,6 @@ struct Lookup {
     since: Instant,
     /// The query, until a resolver has been asked.
     unasked: Option<Query>,
-    /// The query, until a second resolver is asked because the first one may not have read it.
-    again: Option<Query>,
     sockets: u8,
     dials: NameserverDials,
 }
@@ -78,9 +76,9 @@ impl Lookups {
         now: Instant,
     ) -> LookupKey {
         counts.add(Resource::Lookup, host);
-        let (waiter, dials) = (Some(waiter), Vec::new());
-        let (unasked, again) = (Some(query.clone()), Some(query));
-        self.lookups.insert(Lookup { waiter, host, since: now, unasked, again, sockets: 0, dials })
+        let (waiter, unasked) = (Some(waiter), Some(query));
+        let dials = Vec::new();
+        self.lookups.insert(Lookup { waiter, host, since: now, unasked, sockets: 0, dials })
     }
 
     /// The message that asks the resolver, if it has not been asked yet.
@@ -103,10 +101,13 @@ impl Lookups {
 
     /// The resolver needs a socket to look for this type of record.
     pub fn needs_socket(&mut self, key: LookupKey, record: RecordType) -> Result<(), Violation> {
-        let lookup = self.lookups.get_mut(key).filter(|lookup| lookup.may_have_socket_for(record));
-        let lookup = lookup.ok_or(Violation("a socket for a lookup that needs none"))?;
-        lookup.sockets = lookup.sockets.saturating_add(1);
-        Ok(())
+        match self.lookups.get_mut(key) {
+            Some(lookup) if lookup.may_have_socket_for(record) => {
+                lookup.sockets = lookup.sockets.saturating_add(1);
+                Ok(())
+            }
+            _ => Err(Violation("a socket for a lookup that needs none")),
+        }
     }
 
     /// A connection to a nameserver is being made.
@@ -125,9 +126,11 @@ impl Lookups {
 
     /// The resolver has answered.
     pub fn answered(&mut self, key: LookupKey, counts: &mut Counts) -> Result<Ended, Violation> {
-        let is_asked = self.lookups.get(key).is_some_and(|lookup| lookup.unasked.is_none());
-        let ended = is_asked.then(|| self.end(key, counts)).flatten();
-        ended.ok_or(Violation("an answer that nobody asked for"))
+        match self.lookups.get(key) {
+            Some(lookup) if lookup.unasked.is_none() => {}
+            _ => return Err(Violation("an answer that nobody asked for")),
+        }
+        self.end(key, counts).ok_or(Violation("an answer that nobody asked for"))
     }
 
     /// A session no longer waits. Returns the connections that are no longer needed, and the message for the resolver
@@ -161,16 +164,10 @@ impl Lookups {
         self.owed.pop_due(now).map_or(Ok(()), |_| Err(late))
     }
 
-    /// The resolver is gone: the lookups that it was asked for have failed, as any of them may have killed it. Those
-    /// that it may not have read, as it has had no socket for them, are for the next resolver, and for no third one.
+    /// The resolver is gone: all lookups it was asked for have failed, as any of them may have killed it.
     pub fn fail_asked(&mut self, counts: &mut Counts) -> Vec<(LookupKey, Ended)> {
         let keys = self.lookups.keys_where(|lookup| lookup.unasked.is_none());
-        let fail = |key| {
-            let Lookup { waiter, unasked, again, sockets, .. } = self.lookups.get_mut(key)?;
-            *unasked = again.take().filter(|_| waiter.is_some() && *sockets == 0);
-            unasked.is_none().then(|| self.end(key, counts)).flatten().map(|ended| (key, ended))
-        };
-        keys.into_iter().filter_map(fail).collect()
+        keys.into_iter().filter_map(|key| Some((key, self.end(key, counts)?))).collect()
     }
 
     fn end(&mut self, key: LookupKey, counts: &mut Counts) -> Option<Ended> {
@@ -230,12 +227,6 @@ mod tests {
             self.lookups.asked(key);
             assert_eq!(self.lookups.request(key), None, "once");
             key
-        }
-
-        /// The lookups that fail, and the sessions that wait for them.
-        fn resolver_dies(&mut self) -> Vec<(LookupKey, Option<Waiter>)> {
-            let failed = self.lookups.fail_asked(&mut self.counts);
-            failed.into_iter().map(|(key, ended)| (key, ended.waiter)).collect()
         }
 
         fn is_empty(&mut self) -> bool {
@@ -304,34 +295,11 @@ mod tests {
     fn what_was_not_asked_outlives_the_resolver_and_is_over_when_it_is_cancelled() {
         let mut room = Room::new();
         let (asked, waiting) = (room.asked(), room.begin());
-        assert!(room.lookups.needs_socket(asked, RecordType::A).is_ok());
-        assert_eq!(room.resolver_dies(), [(asked, Some(SESSION))]);
+        let failed = room.lookups.fail_asked(&mut room.counts);
+        assert_eq!(failed.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [asked]);
         assert_eq!(room.lookups.unasked(), [waiting]);
         let cancelled = room.lookups.cancel(waiting, SESSION, &mut room.counts, Instant::now());
         assert_eq!((cancelled, room.is_empty()), (Some((Vec::new(), None)), true));
-    }
-
-    #[test]
-    fn what_a_dead_resolver_may_not_have_read_is_for_the_next_one_and_for_no_third() {
-        let mut room = Room::new();
-        let key = room.asked();
-        assert_eq!(room.resolver_dies(), []);
-        assert_eq!(room.lookups.unasked(), [key]);
-        assert_eq!(room.resolver_dies(), [], "one that it was not asked for");
-        assert!(matches!(room.lookups.request(key), Some(ToResolver::Resolve { id, .. }) if id == key.id()));
-        room.lookups.asked(key);
-        assert_eq!(room.lookups.request(key), None);
-        assert_eq!(room.resolver_dies(), [(key, Some(SESSION))]);
-        assert!(room.is_empty());
-    }
-
-    #[test]
-    fn no_resolver_is_asked_again_for_what_is_cancelled() {
-        let mut room = Room::new();
-        let key = room.asked();
-        room.lookups.cancel(key, SESSION, &mut room.counts, Instant::now());
-        assert_eq!(room.resolver_dies(), [(key, None)]);
-        assert_eq!((room.is_empty(), room.lookups.due_at()), (true, None));
     }
 
     #[test]

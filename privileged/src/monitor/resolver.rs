@@ -173,7 +173,7 @@ impl Resolver {
         self.sole.worker().zip(self.lookups.look_at_owed(now).err())
     }
 
-    /// Fails the lookups of a resolver that is gone, and starts a new one for those that it has not read.
+    /// Fails the lookups of a resolver that is gone, and starts a new one for those that it had not been asked yet.
     pub fn worker_gone(&mut self, worker: WorkerKey, base: &mut Base) -> Vec<News> {
         if !self.sole.gone(worker) {
             return Vec::new();
