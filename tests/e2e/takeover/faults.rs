@@ -410,11 +410,19 @@ fn on_a_full_disk_the_old_tree_serves_on() {
     relay.assert_goes_on(&trees);
 }
 
-/// This process may open no further descriptor.
+/// This process may open no further descriptor. One that it was about to close would leave it a number: it is looked
+/// again a moment later.
 fn starve(lab: &Lab, process: Process) {
-    let numbers = process.descriptors();
-    let next = (0..).find(|number| !numbers.contains_key(number)).expect("a free number");
-    process.limit_descriptors(&lab.site.gateway, next);
+    let first_free = || {
+        let numbers = process.descriptors();
+        (0..).find(|number| !numbers.contains_key(number)).expect("a free number")
+    };
+    until_true("no number is free", || {
+        let next = first_free();
+        process.limit_descriptors(&lab.site.gateway, next);
+        std::thread::sleep(Duration::from_millis(200));
+        first_free() == next
+    });
 }
 
 #[test]
