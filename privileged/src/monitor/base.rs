@@ -185,36 +185,17 @@ impl Base {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::options::LogTo;
-    use crate::process::child;
-    use sockd_common::channel::MonitorEnd;
+    use crate::monitor::tests::crowded;
     use sockd_common::message::Id;
     use sockd_common::message::ident::ToIdent;
-    use sockd_policy::{IdentMode, Services, parse_conf};
     use sockd_session::Host;
-
-    /// A base without rules, and the spawner's end of its channel.
-    fn base() -> (Base, OwnedFd) {
-        let (ours, spawner) = child::channel().unwrap();
-        let services = Services::parse(b"");
-        let config = Config {
-            rules: parse_conf(b"", &services, &mut |_| Ok(Vec::new())).unwrap(),
-            routes: None,
-            upstreams: None,
-            services,
-            settings: Settings::default(),
-            ident_default: IdentMode::Off,
-        };
-        let workers = Workers::new(MonitorEnd::new(ours), 1024);
-        let base = Base::new(config, Log::new(LogTo::Stderr), workers, true, Counting::unseen());
-        (base.unwrap(), spawner)
-    }
 
     /// One that answers what it has not read would else get descriptors without end, which the monitor keeps.
     #[test]
     fn a_worker_that_does_not_read_what_it_is_to_ask_gets_no_more_of_it() {
         const MOST: u32 = 10_000;
-        let (mut base, spawner) = base();
+        let (mut base, ending, spawner) = crowded();
+        base.workers.pool.reaped(ending[0]);
         let asker =
             AskerKey { role: Role::Ident, host: Host::of("192.0.2.1".parse().unwrap()), server: None };
         let asked = |base: &mut Base| base.asker(asker, (), &mut Vec::new()).ok().flatten();
