@@ -55,7 +55,11 @@ pub fn greet(host: &Host) -> Line {
 
 /// The same at another address of the proxy.
 pub fn greet_at(host: &Host, proxy: impl Into<SocketAddr>) -> Line {
-    let mut line = Line::dial(host, proxy);
+    greet_over(Line::dial(host, proxy))
+}
+
+/// The same over a connection that nothing has been said on.
+pub fn greet_over(mut line: Line) -> Line {
     line.send(GREETING);
     assert_eq!(line.read(2), CHOSEN);
     line

@@ -15,7 +15,7 @@ use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::site::{INSIDE, NAMESERVER, SERVER, Site};
 use sockd_tests::sockd::Start;
-use sockd_tests::socks5::{CHOSEN, GREETING, bound, greet_at};
+use sockd_tests::socks5::{bound, greet_at, greet_over};
 use sockd_tests::wait::{LONG, uninterrupted};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -139,10 +139,8 @@ impl Association {
     }
 
     /// Over a connection that nothing has been said on.
-    fn over(mut control: Line, client: &Host) -> Self {
-        control.send(GREETING);
-        assert_eq!(control.read(2), CHOSEN);
-        Self::asked(control, client, &ASSOCIATE)
+    fn over(control: Line, client: &Host) -> Self {
+        Self::asked(greet_over(control), client, &ASSOCIATE)
     }
 
     fn asked(mut control: Line, client: &Host, request: &[u8]) -> Self {
