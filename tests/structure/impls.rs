@@ -182,16 +182,17 @@ fn outside_angle_brackets(tokens: &[TokenTree]) -> Vec<&TokenTree> {
 mod examples {
     use super::*;
 
-    fn spread(files: &[(&str, &str)]) -> Vec<(String, String, usize)> {
+    fn found(files: &[(&str, &str)]) -> Vec<Spread> {
         let source = |(path, text): &(&str, &str)| Source { path: (*path).into(), text: (*text).into() };
-        let found = spread_types(&files.iter().map(source).collect::<Vec<_>>());
-        found.into_iter().map(|Spread { home, name, files }| (home, name, files.len())).collect()
+        spread_types(&files.iter().map(source).collect::<Vec<_>>())
+    }
+
+    fn spread(files: &[(&str, &str)]) -> Vec<(String, String, usize)> {
+        found(files).into_iter().map(|Spread { home, name, files }| (home, name, files.len())).collect()
     }
 
     fn circle(files: &[(&str, &str)]) -> Vec<String> {
-        let source = |(path, text): &(&str, &str)| Source { path: (*path).into(), text: (*text).into() };
-        let found = spread_types(&files.iter().map(source).collect::<Vec<_>>());
-        found.iter().flat_map(|spread| largest_of(&arrows(spread))).collect()
+        found(files).iter().flat_map(|spread| largest_of(&arrows(spread))).collect()
     }
 
     #[test]
