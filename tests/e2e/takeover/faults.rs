@@ -410,8 +410,8 @@ fn on_a_full_disk_the_old_tree_serves_on() {
     relay.assert_goes_on(&trees);
 }
 
-/// This process may open no further descriptor. One that it was about to close would leave it a number: it is looked
-/// again a moment later.
+/// This process may open no further descriptor. One that it was about to close would leave it a number, so
+/// that its numbers are looked at again a moment later.
 fn starve(lab: &Lab, process: Process) {
     let first_free = || {
         let numbers = process.descriptors();
